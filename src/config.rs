@@ -86,6 +86,8 @@ pub struct Config {
     pub force: Force,
     /// When updates may disturb services that have no window of their own. `None`: at any time.
     pub update_window: Option<UpdateWindow>,
+    /// Whether an app goes back to its last good release when a new one fails, where neither its labels nor the target say.
+    pub rollback: bool,
     /// The device-wide actions that services' keys permit.
     pub service_verbs: BTreeSet<DeviceAction>,
     /// The networks to which the engine's API is forwarded in local mode.

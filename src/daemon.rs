@@ -88,6 +88,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         device_key: config.device_key.clone(),
         force: config.force,
         update_window: config.update_window.clone(),
+        rollback: config.rollback,
         service_verbs: config.service_verbs.clone(),
     };
     let manager = NotifySocket::new(&|name| std::env::var_os(name));

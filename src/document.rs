@@ -24,6 +24,7 @@ mod release_names;
 mod rules;
 mod service;
 mod single;
+mod trial;
 mod values;
 
 use std::collections::BTreeMap;

@@ -260,7 +260,7 @@ impl<'e> Follower<'e> {
                 self.lines = None;
                 self.retry_at = Some(Instant::now() + self.backoff.fail());
             }
-            EngineError::Refused(_) | EngineError::InUse(_) | EngineError::Full(_) => {
+            EngineError::Refused(_) | EngineError::Missing(_) | EngineError::InUse(_) | EngineError::Full(_) => {
                 warn!(service = %self.service, %error, "its output is not read until it is started again");
                 self.on_end();
             }

@@ -54,6 +54,7 @@ pub(crate) mod tests;
 
 use app_plan::AppPlan;
 
+pub use container::containers_as_wanted;
 pub use contracts::{check_contracts, leave_out_unmet};
 pub use forecast::{Forecast, forecast};
 pub use input::ConfigHashes;

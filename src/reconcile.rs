@@ -83,6 +83,7 @@ mod page_links;
 mod persistence;
 pub mod preview;
 mod publish_status;
+mod releases;
 mod requests;
 mod retries;
 mod schedule;
@@ -130,7 +131,8 @@ pub async fn run<W: World>(
         boot_config: BootConfigTracker::new(loaded.boot_config),
         history: HistoryTracker::default(),
         targets: TargetTracker::new(settings, loaded.identity, loaded.keys, loaded.targets, loaded.trial)
-            .with_local_mode(loaded.local_mode),
+            .with_local_mode(loaded.local_mode)
+            .with_failed_releases(loaded.failed_releases),
     };
     reconciler.targets.start(&reconciler.context).await;
     reconciler.history.on_rollback(reconciler.targets.refusal());
@@ -250,6 +252,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.replan();
         self.cancel_unwanted_steps();
         self.record_awaiting_reboot().await;
+        self.judge_releases();
         self.mark_reached_target().await;
         self.targets.crash_loop().on_uptime(&self.context).await;
         // After the plan: it says what every request still waits for.
@@ -389,7 +392,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             self.boot_config.on_good(&self.context).await;
         }
         let is_owners = self.targets.completed().is_some_and(|it| it.local.is_none());
-        if !settled || self.targets.is_reached() || !is_owners {
+        if !settled || self.targets.is_reached() || !is_owners || !self.targets.are_releases_proven() {
             return;
         }
         // Images kept for a rollback may now go.
@@ -460,6 +463,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             RecordKind::Awaiting => Record::Awaiting(self.observed.awaiting_reboot().clone()),
             RecordKind::Leases => self.leases_record(),
             RecordKind::BootWindow => Record::BootWindow(self.windows.boot_window().clone()),
+            RecordKind::FailedReleases => Record::FailedReleases(self.targets.releases().record()),
             RecordKind::Stopped => Record::Stopped(self.overrides.stopped_record()),
             RecordKind::LocalMode => Record::LocalMode(Box::new(self.targets.local_mode().record().clone())),
         };

@@ -45,6 +45,7 @@ pub mod pattern;
 pub mod ports;
 pub mod private_network;
 pub mod proxy_variables;
+pub mod release;
 pub mod service;
 pub mod shutdown;
 pub mod signed_document;
@@ -88,6 +89,7 @@ pub use led::{
 };
 pub use network::{Network, NetworkConfig, NetworkId};
 pub use pattern::{LedLevel, Pattern, PatternError};
+pub use release::{FailedRelease, FailedService, ReleaseTrial, TrialRules};
 pub use service::{Container, ContainerId, ContainerPhase, EngineTime, NameParts, Origin, Service, ServiceKey, parse_name};
 pub use shutdown::{PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 pub use signed_document::{OutdatedDocument, SignedDocument, SignedOrder};

@@ -108,7 +108,14 @@ struct App {
     id: u32,
     name: String,
     commit: Option<String>,
+    release: Option<Release>,
     services: Vec<Service>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Release {
+    why: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -262,6 +269,8 @@ impl AgentState {
         }));
         let errors = self.containers.iter().filter_map(|it| Some((it, it.error.as_ref()?)));
         lines.extend(errors.map(|(it, error)| ("error", format!("{}/{}: {error}", it.app_id, it.service))));
+        let releases = self.apps.iter().flatten().filter_map(|it| it.release.as_ref()?.why.clone());
+        lines.extend(releases.map(|it| ("release", it)));
         lines.extend(self.rejected.iter().map(|it| ("rejected", format!("the last target: {it}"))));
         lines.extend(self.cloud.iter().flat_map(cloud::CloudSummary::lines).map(|it| ("cloud", it)));
         lines.extend(self.local_engine.iter().flat_map(LocalEngine::lines).map(|it| ("engine", it)));

@@ -268,6 +268,16 @@ pub const RUN: &[Setting] = &[
         differs: Some(|old, new| old.update_window != new.update_window),
     },
     Setting {
+        flag: "--rollback",
+        variable: "BOARDKEEPER_ROLLBACK",
+        value_name: "ON",
+        help: "`on`: an app whose new release fails goes back to its last good one, where neither its labels nor the target's \
+               SUPERVISOR_ROLLBACK say otherwise",
+        default: DefaultValue::Derived("off"),
+        parse: Parse::Text(|config, text| values::on_or_off(text).map(|it| config.rollback = it)),
+        differs: Some(|old, new| old.rollback != new.rollback),
+    },
+    Setting {
         flag: "--service-verbs",
         variable: "BOARDKEEPER_SERVICE_VERBS",
         value_name: "VERBS",

@@ -170,6 +170,15 @@ fn a_file_fills_in_and_flags_win() {
 }
 
 #[test]
+fn rollbacks_are_switched_on_and_off_in_words() {
+    let read = |text: &str| Config::read(&given([("--rollback", text)]), &nothing);
+    assert_eq!(["on", "off", ""].map(|it| read(it).unwrap().rollback), [true, false, false]);
+    let wrong = read("perhaps").unwrap_err().to_string();
+    assert!(wrong.contains("`perhaps` is neither `on` nor `off`"), "{wrong}");
+    assert_eq!(read("off").unwrap().wants_a_restart(&read("on").unwrap()), ["--rollback"]);
+}
+
+#[test]
 fn what_services_may_do_with_the_device_is_told_by_name() {
     use crate::state::keys::DeviceAction::{Blink, TcpPing};
     let read = |text: &str| Config::read(&given([("--service-verbs", text)]), &nothing);

@@ -111,6 +111,15 @@ pub(super) fn target_key(given: &str) -> Result<Option<String>, String> {
     key.map(|it| Some(it.to_owned())).ok_or_else(|| format!("`{given}` has no public key of minisign in it; {advice}"))
 }
 
+/// `on` or `off`; an empty value is off.
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
+    match text.trim() {
+        "on" | "true" | "1" => Ok(true),
+        "" | "off" | "false" | "0" => Ok(false),
+        other => Err(format!("`{other}` is neither `on` nor `off`")),
+    }
+}
+
 /// When updates may disturb services. `None`: it is not given.
 pub(super) fn update_window(text: &str) -> Result<Option<UpdateWindow>, String> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|why: WindowError| why.to_string()) }

@@ -5,16 +5,22 @@ use std::collections::BTreeMap;
 
 use crate::state::is_supervisor_label;
 use crate::state::labels::OUR_PREFIX;
+use crate::state::release::{DEADLINE_LABEL, ROLLBACK_LABEL, SETTLE_LABEL};
 use crate::state::window::{UPDATE_WINDOW_LABEL, UpdateWindow};
 
 use super::at::{Cursor, quoted};
+use super::values;
 
 /// Why a value is wrong for its label.
 type Check = fn(&str) -> Result<(), String>;
 
 /// Labels `io.boardkeeper.*` that an owner sets, of a service or of a release. The agent acts on them; no container has them.
-const OWNERS_LABELS: [(&str, Check); 1] =
-    [(UPDATE_WINDOW_LABEL, |it| it.parse::<UpdateWindow>().map(drop).map_err(|why| why.to_string()))];
+const OWNERS_LABELS: [(&str, Check); 4] = [
+    (UPDATE_WINDOW_LABEL, |it| it.parse::<UpdateWindow>().map(drop).map_err(|why| why.to_string())),
+    (ROLLBACK_LABEL, |it| values::yes_or_no(it).map(drop)),
+    (SETTLE_LABEL, |it| values::time_on_trial(it).map(drop)),
+    (DEADLINE_LABEL, |it| values::time_on_trial(it).map(drop)),
+];
 
 /// Labels of a release: what holds for each of its services that has no such label of its own.
 #[derive(Debug, Default)]

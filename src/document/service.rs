@@ -12,7 +12,7 @@ use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
 use super::labels::{ReleaseLabels, owners_labels};
 use super::release_names::ReleaseNames;
-use super::{compose, depends, mounts, networks, rules};
+use super::{compose, depends, mounts, networks, rules, trial};
 
 /// The label that holds a hash of the contents of a service's secrets and configs, from the reader of compose files.
 const MOUNTED_FILES: &str = "io.boardkeeper.mounted-files";
@@ -39,6 +39,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames, r
     let mut all_labels = fields.pairs("labels", rules::key);
     all_labels.extend(labels);
     let update_window = release.effective(UPDATE_WINDOW_LABEL, at, &mut all_labels).and_then(|it| it.parse().ok());
+    let trial = trial::rules(release, at, &mut all_labels);
     let mut labels = owners_labels(at, all_labels);
     if let Some(hash) = fields.text("x_boardkeeper_mounted_files").filter(|_| known.is_compose_file()) {
         labels.insert(MOUNTED_FILES.to_owned(), hash);
@@ -77,6 +78,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames, r
         handover_timeout,
         requires_reboot,
         update_window,
+        trial,
         features,
         config,
     })

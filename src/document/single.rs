@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode, Port, RestartPolicy};
 use crate::state::service::{Feature, Strategy};
-use crate::state::{App, ContainerConfig, ImageRef, Service, VolumeConfig};
+use crate::state::{App, ContainerConfig, ImageRef, Service, TrialRules, VolumeConfig};
 
 use super::app::{app_id, checked_commit, empty, title};
 use super::at::{Cursor, quoted};
@@ -78,6 +78,7 @@ fn app_of(
         handover_timeout: policy.handover(),
         requires_reboot: false,
         update_window: None,
+        trial: TrialRules::default(),
         features: FEATURES.into(),
         config: container,
     };

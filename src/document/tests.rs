@@ -10,6 +10,7 @@ mod rejected;
 mod release_labels;
 mod shares;
 mod strict;
+mod trial;
 mod windows;
 
 use std::time::Duration;

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use crate::state::config::RestartPolicy;
 
+use super::at::quoted;
+
 const NANOS: u128 = 1_000_000_000;
+/// The longest time that a release may be on trial.
+const LONGEST_TRIAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `1m30s`, `1.5h`, `500ms`. A bare number is in seconds.
 pub(super) fn duration(text: &str) -> Option<Duration> {
@@ -24,6 +28,21 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     }
     // The engine stores nanoseconds in a signed 64-bit number.
     i64::try_from(nanos).ok().and_then(|it| u64::try_from(it).ok()).map(Duration::from_nanos)
+}
+
+/// `true` or `false`, as labels say it.
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.trim() {
+        "true" | "1" | "on" => Ok(true),
+        "false" | "0" | "off" => Ok(false),
+        _ => Err(format!("`true` or `false` is expected, and {} is given", quoted(text))),
+    }
+}
+
+/// How long a release may be on trial, as labels say it.
+pub(super) fn time_on_trial(text: &str) -> Result<Duration, String> {
+    let given = duration(text).filter(|it| *it <= LONGEST_TRIAL);
+    given.ok_or_else(|| format!("a time such as `90s` or `5m` is expected, at most 24h, and {} is given", quoted(text)))
 }
 
 fn nanos_of(unit: &str) -> Option<u128> {

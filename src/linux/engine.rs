@@ -205,4 +205,11 @@ impl port::Engine for Engine {
     ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
         self.output(container, from, Some(tail.map_or(logs::PastLines::All, logs::PastLines::Newest)))
     }
+
+    async fn health_output(&self, container: &ContainerId) -> Option<String> {
+        let connection = self.connection().await.ok()?;
+        let inspected = self.get(&connection, &format!("/containers/{container}/json")).await.ok()?;
+        let last = inspected.items("/State/Health/Log").last()?;
+        Some(last.text("/Output").trim().to_owned()).filter(|it| !it.is_empty())
+    }
 }

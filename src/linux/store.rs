@@ -30,6 +30,7 @@ mod accepted;
 mod cursors;
 mod directory_lock;
 mod disk;
+mod failed_releases;
 mod for_boot;
 mod format;
 mod history;
@@ -65,10 +66,11 @@ const TRIAL: &str = "trial.json";
 /// In the state directory, and a newer copy in the runtime directory.
 const LOG_CURSORS: &str = "log-cursors.json";
 const BOOT_CONFIG: &str = "boot-file.json";
+const FAILED_RELEASES: &str = "failed-releases.json";
 const LOCAL_MODE: &str = "local-mode.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 15] = [
+const RECORDS: [&str; 16] = [
     FORMAT_FILE,
     IDENTITY,
     IDENTITY_BACKUP,
@@ -82,6 +84,7 @@ const RECORDS: [&str; 15] = [
     TRIAL,
     LOG_CURSORS,
     BOOT_CONFIG,
+    FAILED_RELEASES,
     LOCAL_MODE,
     history::HISTORY,
 ];
@@ -270,6 +273,10 @@ impl<F: StoreFiles> SharedStore<F> {
         memory.leases = self.read_for_boot(LEASES, for_boot::leases, &mut memory.complaints);
         memory.boot_window = self.read_for_boot(BOOT_WINDOW, for_boot::boot_window, &mut memory.complaints);
         memory.trial = self.read(TRIAL, &mut memory.complaints)?.and_then(wire::StartCountFile::into_state);
+        memory.failed_releases = self
+            .read(FAILED_RELEASES, &mut memory.complaints)?
+            .map(failed_releases::FailedReleasesFile::into_state)
+            .unwrap_or_default();
         memory.boot_config =
             self.read(BOOT_CONFIG, &mut memory.complaints)?.map(wire::BootConfigFile::into_state).unwrap_or_default();
         if let Some(record) = self.read::<local_mode::LocalModeFile>(LOCAL_MODE, &mut memory.complaints)? {

@@ -1,8 +1,10 @@
 //! Containers of a service: which one it should have, which ones are outdated, and what each needs.
 
-use crate::plan::input::{ChangedNetworks, PlanInput};
-use crate::plan::spec;
-use crate::state::{App, Container, ContainerId, ContainerPhase, ContainerRef, Namespace, Service, ServiceKey};
+use std::collections::BTreeMap;
+
+use crate::plan::input::{ChangedNetworks, ConfigHashes, PlanInput};
+use crate::plan::{compare, spec};
+use crate::state::{App, Container, ContainerId, ContainerPhase, ContainerRef, Current, Namespace, Service, ServiceKey};
 
 /// The name prefix of the old container of a hand-over.
 pub(super) const RETIRED: &str = "old_";
@@ -48,6 +50,19 @@ pub(super) fn sibling<'a>(input: PlanInput<'a>, app: &App, name: &str) -> Option
     containers
         .filter(|it| input.is_as_wanted(it, service) && !input.overrides.recreate.contains(&it.id))
         .max_by_key(|it| rank(it))
+}
+
+/// The container that each service of an app has as the target wants it, by the service's name.
+#[must_use]
+pub fn containers_as_wanted<'a>(app: &'a App, hashes: &ConfigHashes, current: &'a Current) -> BTreeMap<&'a str, &'a Container> {
+    let of_service = |(name, service): (&'a String, &'a Service)| {
+        let key = ServiceKey::new(app.id, name);
+        let hash = hashes.get(&key)?;
+        let containers = current.containers.iter().filter(|it| it.key == key);
+        let fresh = containers.filter(|it| compare::is_as_wanted(it, service, hash, &current.images));
+        Some((name.as_str(), fresh.max_by_key(|it| rank(it))?))
+    };
+    app.services.iter().filter_map(of_service).collect()
 }
 
 /// Of several containers that match the target, the newest that was started is kept; one that was only created may go.

@@ -54,6 +54,10 @@ pub trait Engine {
         from: LogCursor,
         tail: Option<u32>,
     ) -> impl Stream<Item = Result<EngineLogLine, EngineError>>;
+
+    /// What the container's health check printed when it last ran. `None`: it has no check, it did not run yet, or the engine
+    /// does not say.
+    async fn health_output(&self, container: &ContainerId) -> Option<String>;
 }
 
 /// The objects on an engine.
@@ -78,6 +82,9 @@ pub enum EngineError {
     /// The engine answered with an error. Says why, where and what to do.
     #[error("{0}")]
     Refused(String),
+    /// The registry has no such image, or none for this board. Waiting does not mend that. Says what to do.
+    #[error("{0}")]
+    Missing(String),
     /// A container uses the image or the volume that was to be removed, be it a foreign one. Says which, where the engine does.
     #[error("{0}")]
     InUse(String),

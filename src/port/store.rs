@@ -9,7 +9,9 @@ use crate::state::boot_config::BootConfigRecord;
 use crate::state::cloud::{AccountRecord, ReleasePin};
 use crate::state::lease::Leases;
 use crate::state::local_mode::LocalModeRecord;
-use crate::state::{ContainerId, FlashWrites, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
+use crate::state::{
+    AppId, ContainerId, FailedRelease, FlashWrites, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target,
+};
 
 /// The store of records that survive a power cut.
 ///
@@ -79,6 +81,8 @@ pub struct StoredState {
     pub boot_window: BootWindow,
     /// The start counter of a target that was never reached.
     pub trial: Option<StartCount>,
+    /// Releases that failed, by app.
+    pub failed_releases: BTreeMap<AppId, FailedRelease>,
     /// What is remembered of the boot configuration.
     pub boot_config: BootConfigRecord,
     /// What is remembered of local mode.
@@ -94,6 +98,8 @@ pub struct StoredTargets {
     pub wanted: Option<Target>,
     /// The last target that was reached. The same as `wanted`, most of the time.
     pub last_good: Option<Target>,
+    /// Targets of which an app's release was proven good, where the last good target has another release of that app.
+    pub good_apps: BTreeMap<AppId, Target>,
     /// Images that were pulled for a target, or were about to be.
     pub pulled: BTreeSet<ImageRef>,
 }
@@ -139,6 +145,8 @@ pub enum Record {
     BootWindow(BootWindow),
     /// The start counter of a target that was never reached.
     Trial(Option<StartCount>),
+    /// Releases that failed, by app.
+    FailedReleases(BTreeMap<AppId, FailedRelease>),
     /// What is remembered of the boot configuration.
     BootConfig(Box<BootConfigRecord>),
     /// What is remembered of local mode.

@@ -107,7 +107,8 @@ impl HistoryTracker {
     }
 
     /// Completes the reason of a step: who asked, what it waited for, and the reason of the step that it follows from.
-    fn complete(&mut self, step: &Step, (trigger, mut cause): (Trigger, Cause)) -> Cause {
+    /// `app_rolled_back`: why the step's app is back at its last good release, if it is.
+    fn complete(&mut self, step: &Step, (trigger, mut cause): (Trigger, Cause), app_rolled_back: Option<String>) -> Cause {
         let service = step.service();
         let app = step.app().or(service.as_ref().map(|it| it.app));
         if trigger == Trigger::Follows {
@@ -126,6 +127,10 @@ impl HistoryTracker {
         }
         if let Some(why) = self.rolled_back.as_ref().filter(|_| trigger == Trigger::Target) {
             cause.why = format!("{}, as the device went back to its last good target: {why}", cause.why);
+            cause.asked_by = None;
+        }
+        if let Some(why) = app_rolled_back.filter(|_| trigger == Trigger::Target) {
+            cause.why = format!("{}, as the app went back to its last good release: {why}", cause.why);
             cause.asked_by = None;
         }
         if let Some(waited) = app.filter(|_| disturbs(step)).and_then(|it| self.waited.remove(&it)) {
@@ -161,7 +166,10 @@ impl<W: World> Reconciler<'_, W> {
         let changes = self.targets.changes();
         let reasons = Reasons { target, current: self.observed.current(), overrides: &overrides, changes };
         let found = reasons.of(step);
-        let cause = self.history.complete(step, found);
+        let app = step.app().or(step.service().map(|it| it.app));
+        let rolled_back = app.filter(|it| self.targets.rollback_of(*it).is_some());
+        let rolled_back = rolled_back.and_then(|it| self.targets.failure_of(it)).map(|it| it.why());
+        let cause = self.history.complete(step, found, rolled_back);
         self.history.touched.extend(step.service());
         let (at_ms, since) = (self.now_ms(), Instant::now());
         self.history.begun.push(BegunStep { step: step.clone(), at_ms, since, cause });

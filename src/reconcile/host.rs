@@ -9,7 +9,7 @@ use crate::port::{Host, HostError, LockError, Locks, World};
 use crate::reconcile::{Context, Reconciler};
 use crate::request::{Refusal, Reply, respond};
 use crate::state::host::{HostConfig, HostPatch};
-use crate::state::{AppId, Force, Target, TargetError};
+use crate::state::{AppId, FailedRelease, Force, Target, TargetError};
 
 /// Minimum interval between two readings of the host metrics, however often the engine is observed.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
@@ -24,6 +24,8 @@ pub(super) enum JobOutcome {
     Configured(Result<(), Refusal>, Vec<AppId>, Reply<()>),
     /// A pushed document was parsed.
     Pushed(Result<Target, TargetError>, Force, Reply<()>),
+    /// It was found out what the failed services of an app's release logged.
+    Diagnosed(AppId, FailedRelease),
 }
 
 impl<W: World> Reconciler<'_, W> {
@@ -86,6 +88,7 @@ impl<W: World> Reconciler<'_, W> {
         match outcome {
             JobOutcome::Read(response, reply) => respond(reply, response),
             JobOutcome::Pushed(parsed, force, reply) => self.take_pushed(parsed, force, reply).await,
+            JobOutcome::Diagnosed(app, failed) => self.on_diagnosed(app, failed).await,
             JobOutcome::Configured(response, taken, reply) => {
                 let lent = self.observed.locks_mut().end_loan();
                 self.release_locks(&lent, taken).await;

@@ -12,7 +12,7 @@ use crate::port::{BootWindow, Random, Record, Store, StoredLeases, StoredState, 
 use crate::reconcile::ReconcilerSettings;
 use crate::state::boot_config::BootConfigRecord;
 use crate::state::local_mode::LocalModeRecord;
-use crate::state::{ContainerId, Identity, Keys, Secret, ServiceKey, StartCount, Status};
+use crate::state::{AppId, ContainerId, FailedRelease, Identity, Keys, Secret, ServiceKey, StartCount, Status};
 
 /// The state the agent starts with.
 pub(super) struct LoadedState {
@@ -26,6 +26,7 @@ pub(super) struct LoadedState {
     pub(super) leases: StoredLeases,
     pub(super) boot_window: BootWindow,
     pub(super) trial: Option<StartCount>,
+    pub(super) failed_releases: BTreeMap<AppId, FailedRelease>,
     pub(super) boot_config: BootConfigRecord,
     pub(super) local_mode: LocalModeRecord,
     pub(super) unsaved: BTreeSet<RecordKind>,
@@ -47,6 +48,8 @@ pub(super) enum RecordKind {
     LocalMode,
     Leases,
     BootWindow,
+    /// Before the target changes for it.
+    FailedReleases,
 }
 
 /// Loads what is stored, and generates and saves what is not.
@@ -87,7 +90,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
     if targets.wanted.is_none() {
         take_preloaded(world, &mut targets, publish, &mut unsaved).await;
     }
-    let StoredState { stopped, awaiting, leases, boot_window, trial, boot_config, local_mode, .. } = stored;
+    let StoredState { stopped, awaiting, leases, boot_window, trial, failed_releases, boot_config, local_mode, .. } = stored;
     LoadedState {
         identity,
         cloud_key,
@@ -98,6 +101,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
         leases,
         boot_window,
         trial,
+        failed_releases,
         boot_config,
         local_mode,
         unsaved,

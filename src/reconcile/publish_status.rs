@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::port::World;
 use crate::reconcile::Reconciler;
-use crate::state::{Activity, EngineAction, ServiceKey, Step, Trouble, Waiting};
+use crate::state::{Activity, EngineAction, ReleaseTrial, ServiceKey, Step, Trouble, Waiting};
 
 impl<W: World> Reconciler<'_, W> {
     /// Services whose image, container or start fails again and again.
@@ -41,6 +41,7 @@ impl<W: World> Reconciler<'_, W> {
             Some(_) if plan.steps.is_empty() && plan.waiting.is_empty() && doing.is_empty() => Activity::Settled,
             Some(_) => Activity::Applying,
         };
+        let has_failed = |it: &ReleaseTrial| it.failure().is_some();
         self.context.publish.send_modify(|status| {
             status.observed_at = Some(Instant::now());
             status.overrides.clone_from(self.overrides.requested());
@@ -53,6 +54,7 @@ impl<W: World> Reconciler<'_, W> {
             status.update_pending = pending;
             status.update_downloaded = pending && plan.downloaded;
             status.update_failed = pending && locked || self.work.retries().is_blocking() || never;
+            status.update_failed |= status.releases.values().any(has_failed);
         });
     }
 }

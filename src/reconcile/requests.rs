@@ -151,6 +151,9 @@ impl<W: World> Reconciler<'_, W> {
             // Saved by the observation due now, before it plans: it knows which images are to be pulled, so one record is
             // enough.
             self.records.mark(RecordKind::Targets);
+            if self.targets.forget_other_failures() {
+                self.records.mark(RecordKind::FailedReleases);
+            }
             self.records.retry_now();
             self.on_target_changed();
         } else {
@@ -172,6 +175,7 @@ impl<W: World> Reconciler<'_, W> {
         if let Some(target) = self.targets.take_refused(&self.context).await {
             self.set_target(target, None).await;
         }
+        self.retry_failed_releases().await;
         self.context.world.targets().look_again();
         self.context.publish.send_modify(|it| it.update_requests = it.update_requests.wrapping_add(1));
         if locks == Force::Yes {

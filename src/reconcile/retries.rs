@@ -46,6 +46,7 @@ impl Retries {
         let (why, longest) = match failure {
             StepFailure::Engine(EngineError::Unreachable(_)) => (StepFault::Unreachable(text), LONGEST_UNREACHABLE),
             StepFailure::Engine(EngineError::Full(_)) => (StepFault::OutOfSpace(text), LONGEST),
+            StepFailure::Engine(EngineError::Missing(_)) => (StepFault::Missing(text), LONGEST),
             StepFailure::Engine(EngineError::Refused(_) | EngineError::InUse(_))
             | StepFailure::Lock(_)
             | StepFailure::Reboot(_) => (StepFault::Failed(text), LONGEST),
@@ -123,7 +124,9 @@ impl Retries {
 
     /// Steps that failed several times in a row, though the engine answered.
     pub(super) fn failing(&self) -> impl Iterator<Item = &Step> {
-        let fails = |it: &&Retry| it.failures >= FAILING && matches!(it.why, StepFault::Failed(_) | StepFault::OutOfSpace(_));
+        let fails = |it: &&Retry| {
+            it.failures >= FAILING && matches!(it.why, StepFault::Failed(_) | StepFault::Missing(_) | StepFault::OutOfSpace(_))
+        };
         self.0.iter().filter(fails).map(|it| &it.step)
     }
 

@@ -26,6 +26,8 @@ pub struct ReconcilerSettings {
     pub force: Force,
     /// When updates may disturb services that have no window of their own, as configured. `None`: at any time.
     pub update_window: Option<UpdateWindow>,
+    /// Whether an app goes back to its last good release when a new one fails, where neither its labels nor the target say.
+    pub rollback: bool,
     /// Device-wide actions that the services' API keys may be used for.
     pub service_verbs: BTreeSet<DeviceAction>,
 }

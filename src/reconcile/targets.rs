@@ -11,6 +11,7 @@ use crate::port::{Record, StoredTargets, World};
 use crate::reconcile::crash_loop::CrashLoopGuard;
 use crate::reconcile::local_mode::LocalModeTracker;
 use crate::reconcile::persistence::save;
+use crate::reconcile::releases::ReleaseTracker;
 use crate::reconcile::{Context, ReconcilerSettings};
 use crate::request::Refusal;
 use crate::state::cloud::CloudAccount;
@@ -42,6 +43,7 @@ pub(super) struct TargetTracker {
     /// How services differ from what they were before they were last changed.
     changes: BTreeMap<ServiceKey, Vec<FieldChange>>,
     crash_loop: CrashLoopGuard,
+    releases: ReleaseTracker,
     /// Whether update locks are always overridden, as configured.
     force: Force,
     /// Device-wide actions that the services' API keys may be used for.
@@ -70,6 +72,7 @@ impl TargetTracker {
             changed: false,
             changes: BTreeMap::new(),
             crash_loop: CrashLoopGuard::new(trial),
+            releases: ReleaseTracker::new(settings.rollback),
             force: settings.force,
             service_verbs: settings.service_verbs,
             local_mode: LocalModeTracker::new(LocalModeRecord::default()),
@@ -83,7 +86,7 @@ impl TargetTracker {
 
     /// Counts this start, rolls back to the last good target if there were too many, and publishes the target.
     pub(super) async fn start<W: World>(&mut self, context: &Context<'_, W>) {
-        if let Some(wanted) = self.stored.wanted.as_ref().filter(|_| !self.reached) {
+        if let Some(wanted) = self.stored.wanted.as_ref().filter(|_| !self.reached && !self.is_rolled_back()) {
             self.crash_loop.count_start(wanted, context).await;
             if self.crash_loop.refuses(wanted) {
                 let refused = std::mem::replace(&mut self.stored.wanted, self.stored.last_good.clone());
@@ -209,7 +212,7 @@ impl TargetTracker {
     pub(super) fn complete(&mut self, publish: &watch::Sender<Status>) {
         let before = self.completed.take();
         let says = self.target_says_local_mode();
-        let in_force = self.local_mode.in_force(self.stored.wanted.as_ref(), says);
+        let in_force = self.local_mode.in_force(self.with_rollbacks().as_ref(), says);
         self.completed = in_force.map(|it| Arc::new(self.completed_from(it)));
         if let (Some(before), Some(now)) = (before, &self.completed) {
             self.changes.retain(|key, _| now.service(key).is_some());
@@ -364,12 +367,13 @@ impl TargetTracker {
     /// rollback needs no network; unless the space is needed, or a service has the strategy `delete-then-download`.
     pub(super) fn removable_images(&self, is_out_of_space: bool) -> BTreeSet<ImageRef> {
         let mut removable = self.stored.pulled.clone();
-        let good = self.stored.last_good.iter().filter(|_| !self.reached && !is_out_of_space);
+        let keeps = |app: AppId| !is_out_of_space || self.rolls_back(app);
+        let good = self.good_services().filter(|(app, ..)| !self.reached && keeps(app.id));
         let makes_room = |app: AppId, name: &String| {
             let wanted = self.stored.wanted.as_ref().and_then(|it| it.apps.get(&app)?.services.get(name));
             wanted.is_some_and(|it| it.strategy == Strategy::DeleteThenDownload)
         };
-        for (app, name, service) in good.flat_map(Target::services) {
+        for (app, name, service) in good {
             if !makes_room(app.id, name) {
                 removable.remove(&service.image);
             }
@@ -386,9 +390,10 @@ impl TargetTracker {
             return false;
         }
         self.stored.last_good.clone_from(&self.stored.wanted);
+        let has_good_apps = !std::mem::take(&mut self.stored.good_apps).is_empty();
         let proved = self.stored.wanted.as_ref().map(|it| Record::Proved(it.fingerprint()));
         // A record that is not on the disk yet cannot be marked as reached there.
-        match proved.filter(|_| !is_dirty) {
+        match proved.filter(|_| !is_dirty && !has_good_apps) {
             Some(proved) => !save(context.world, &proved).await,
             None => true,
         }
@@ -445,5 +450,6 @@ fn publish_check(before: Option<&Target>, target: &Target, publish: &watch::Send
     }
 }
 
+mod good;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
+use crate::state::canonical_form::CanonicalForm;
 use crate::state::contract::Contract;
 use crate::state::{AppId, NetworkConfig, Service, VolumeConfig};
 
@@ -42,6 +45,20 @@ pub enum Generation {
 }
 
 impl App {
+    /// A hash of what the release is: its commit, and what its services are created from. It distinguishes a release that
+    /// failed from one that is yet to be tried.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(self.commit.canonical_text());
+        for (name, service) in &self.services {
+            hasher.update(name.canonical_text());
+            hasher.update(service.config.hash(service.image.as_str()).0);
+            hasher.update(service.running.canonical_text());
+        }
+        hex::encode(hasher.finalize())
+    }
+
     /// The name on the engine that a network of the app is created with.
     #[must_use]
     pub fn engine_network_name(&self, name: &str) -> String {

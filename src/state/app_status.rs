@@ -1,12 +1,13 @@
 //! What an app of the target is like on this device, in the words of supervisors of 2026. The reports to the cloud and the API
 //! read it here, so that they never contradict each other.
 //!
-//! `aborted` is a release of which a step failed twice in a row and is retried; the service whose image cannot be pulled is
-//! `Aborted` until bytes arrive again, so that a retry every few minutes is no change.
+//! A release on trial is not `done` before it is proven good. `aborted` is one that failed on trial, or of which a step failed
+//! twice in a row and is retried; the service whose image cannot be pulled is `Aborted` until bytes arrive again, so that a
+//! retry every few minutes is no change.
 
 use crate::state::{
-    Activity, App, AppId, Container, ContainerPhase, EngineAction, Service, ServiceKey, Status, Step, StepFault, StepKind,
-    Trouble, Waiting, parse_name,
+    Activity, App, AppId, Container, ContainerPhase, EngineAction, ReleaseTrial, Service, ServiceKey, Status, Step, StepFault,
+    StepKind, Trouble, Waiting, parse_name,
 };
 
 /// A step that failed this often in a row aborts its release.
@@ -47,11 +48,15 @@ impl<'a> AppStatus<'a> {
     pub fn update_status(&self) -> &'static str {
         let words: Vec<_> = self.services().map(|(.., it)| it.word).collect();
         let is = |word: &str| words.contains(&word);
-        if is("Aborted") || self.failing_steps().any(|it| it.app() == Some(self.app.id)) {
+        let trial = self.status.releases.get(&self.app.id);
+        if is("Aborted")
+            || matches!(trial, Some(ReleaseTrial::Failed(_)))
+            || self.failing_steps().any(|it| it.app() == Some(self.app.id))
+        {
             "aborted"
         } else if is("Downloading") {
             "downloading"
-        } else if self.is_settled() {
+        } else if self.is_settled() && !matches!(trial, Some(ReleaseTrial::OnTrial(_))) {
             "done"
         } else if is("Downloaded") && !self.is_being_changed() {
             "downloaded"
@@ -116,11 +121,12 @@ impl<'a> AppStatus<'a> {
     /// that cannot be deleted, and locks, keep no release from running.
     fn failing_steps(&self) -> impl Iterator<Item = &'a Step> {
         self.status.troubles.iter().filter_map(|it| match it {
-            Trouble::Step { step, why: StepFault::Failed(_) | StepFault::OutOfSpace(_), failures, .. }
-                if *failures >= ABORTED_AFTER && step.kind() != StepKind::Housekeeping =>
-            {
-                Some(&**step)
-            }
+            Trouble::Step {
+                step,
+                why: StepFault::Failed(_) | StepFault::Missing(_) | StepFault::OutOfSpace(_),
+                failures,
+                ..
+            } if *failures >= ABORTED_AFTER && step.kind() != StepKind::Housekeeping => Some(&**step),
             Trouble::Step { .. } | Trouble::Difference(_) => None,
         })
     }

@@ -9,6 +9,7 @@ use crate::state::config::{Namespace, Port, RestartPolicy};
 use crate::state::window::UpdateWindow;
 use crate::state::{
     AdoptedContainer, AppId, ConfigHash, ContainerConfig, Dependency, HealthStatus, ImageId, ImageRef, NetworkId, Outcome,
+    TrialRules,
 };
 
 /// Identifies a service of an app.
@@ -42,6 +43,8 @@ pub struct Service {
     /// When an update may disturb it, as its label says. `None`: it has no such label. Not part of its container's
     /// configuration.
     pub update_window: Option<UpdateWindow>,
+    /// What proves its release good, as its labels say.
+    pub trial: TrialRules,
     /// Features of the host and the agent that its labels request.
     pub features: BTreeSet<Feature>,
     /// The configuration of its container.

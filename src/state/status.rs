@@ -11,8 +11,8 @@ use crate::state::host::HostMetrics;
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::page_link::PageLinks;
 use crate::state::{
-    Access, ConnectivityCheck, Current, Device, Difference, DownloadProgress, ImageRef, Overrides, Secret, ServiceKey,
-    ShutdownStatus, StartCount, Step, StepKind, Target, Unmet, Waiting,
+    Access, AppId, ConnectivityCheck, Current, Device, Difference, DownloadProgress, ImageRef, Overrides, ReleaseTrial, Secret,
+    ServiceKey, ShutdownStatus, StartCount, Step, StepKind, Target, Unmet, Waiting,
 };
 
 /// What the reconciler publishes; it is the only writer. The API and the reports derive their own views from it. Its large
@@ -55,6 +55,8 @@ pub struct Status {
     pub rejected: Option<String>,
     /// The releases of that document, as far as they are known: the commit, by the app's uuid.
     pub rejected_releases: BTreeMap<String, String>,
+    /// What is known of the releases of apps that go back to their last good one when a new one fails.
+    pub releases: BTreeMap<AppId, ReleaseTrial>,
     /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
     pub start_count: Option<StartCount>,
     /// Warnings of the start: saved state that could not be read, and where it was put; an installed version that does not
@@ -67,7 +69,7 @@ pub struct Status {
     /// Every image of that update is pulled.
     pub update_downloaded: bool,
     /// The update was tried and is blocked by a lock; or a step that an app needs fails, or a dependency does not meet the
-    /// condition that a service waits for, whether or not that belongs to an update.
+    /// condition that a service waits for, whether or not that belongs to an update; or a release failed on trial.
     pub update_failed: bool,
     /// Whether connectivity is checked.
     pub check: ConnectivityCheck,
@@ -131,6 +133,8 @@ pub enum Trouble {
 pub enum StepFault {
     /// The engine, a lock or logind rejected it.
     Failed(String),
+    /// The registry has no such image, or none for this board.
+    Missing(String),
     /// The disk has no space for it.
     OutOfSpace(String),
     /// The engine did not answer.
@@ -153,7 +157,7 @@ impl StepFault {
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
-            Self::Failed(why) | Self::OutOfSpace(why) | Self::Unreachable(why) => why,
+            Self::Failed(why) | Self::Missing(why) | Self::OutOfSpace(why) | Self::Unreachable(why) => why,
         }
     }
 }

@@ -58,6 +58,7 @@ pub const CONFIG_VARIABLES: &[ConfigVariable] = &[
     row("SUPERVISOR_OVERRIDE_LOCK", "false", VariableEffect::Obeyed),
     row("SUPERVISOR_PERSISTENT_LOGGING", "false", VariableEffect::Obeyed),
     row("SUPERVISOR_POLL_INTERVAL", "900000", VariableEffect::Obeyed),
+    row("SUPERVISOR_ROLLBACK", "false", VariableEffect::Obeyed),
     row("SUPERVISOR_UPDATE_STRATEGY", "", VariableEffect::Obeyed),
     row("SUPERVISOR_UPDATE_WINDOW", "", VariableEffect::Obeyed),
     row("SUPERVISOR_VPN_CONTROL", "true", VariableEffect::Obeyed),

@@ -158,6 +158,9 @@ impl Drop for Open {
 }
 
 impl Engine for ScriptedEngine {
+    async fn health_output(&self, _: &ContainerId) -> Option<String> {
+        unreachable!()
+    }
     async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         unreachable!()
     }

@@ -139,6 +139,9 @@ impl Locks for TestWorld {
 }
 
 impl Engine for TestWorld {
+    async fn health_output(&self, _: &ContainerId) -> Option<String> {
+        unreachable!()
+    }
     async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         unreachable!()
     }

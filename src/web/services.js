@@ -190,6 +190,7 @@ function problems(state) {
     return `${it.what}: ${it.why}${again}`;
   });
   const all = [
+    ...(state.apps || []).filter((it) => it.release?.why).map((it) => it.release.why),
     ...(state.rejected ? [t("rejected", { why: state.rejected })] : []), ...troubles, ...(state.complaints || []),
     ...(state.boot_config?.problems || []),
   ];

@@ -28,6 +28,7 @@ mod reads;
 mod received;
 mod reference;
 mod refused;
+mod releases;
 mod services;
 mod slow;
 mod streams;

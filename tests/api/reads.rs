@@ -114,7 +114,7 @@ async fn the_state_tells_everything_but_secrets() {
     assert_eq!(state["engine"], json!({"state": "down", "why": "it hangs", "seconds": 5}));
     assert_eq!((&state["agent_seconds"], &state["looked_seconds_ago"]), (&json!(5), &json!(5)));
     assert_eq!(state["activity"], "applying");
-    let service = json!({"app_id": 2167, "name": "weather", "uuid": "u", "commit": COMMIT, "release_id": 34, "services": []});
+    let service = json!({"app_id": 2167, "name": "weather", "uuid": "u", "commit": COMMIT, "release_id": 34, "release": null, "services": []});
     assert_eq!(state["apps"][0], service);
     assert_eq!(state["containers"].as_array().unwrap().len(), 4);
     assert_eq!(state["containers"][0]["exit_code"], 3);

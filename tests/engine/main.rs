@@ -36,6 +36,7 @@ mod promtool;
 mod proxy;
 mod pulls;
 mod refused;
+mod releases;
 mod same;
 mod session;
 mod shares;

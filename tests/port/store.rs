@@ -63,7 +63,7 @@ pub(crate) fn target(document: &str) -> Target {
 
 fn targeted(wanted: Option<&str>, good: Option<&str>) -> StoredTargets {
     let pulled = BTreeSet::from([ImageRef::new("busybox"), ImageRef::new("r/app@sha256:ab")]);
-    StoredTargets { wanted: wanted.map(target), last_good: good.map(target), pulled }
+    StoredTargets { wanted: wanted.map(target), last_good: good.map(target), good_apps: BTreeMap::new(), pulled }
 }
 
 async fn save_everything(store: &impl Store) {

@@ -178,6 +178,7 @@ pub(crate) fn settings() -> ReconcilerSettings {
         device_key: None,
         force: Force::No,
         update_window: None,
+        rollback: false,
         service_verbs: DeviceAction::ALL.into(),
     }
 }
@@ -235,6 +236,9 @@ impl port::World for World {
 }
 
 impl port::Engine for World {
+    async fn health_output(&self, _: &ContainerId) -> Option<String> {
+        None
+    }
     async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         sleep(self.look.get()).await;
         if self.down.get() {
@@ -324,6 +328,7 @@ impl port::Store for World {
             Record::Trial(it) => memory.trial = it,
             Record::BootConfig(it) => memory.boot_config = *it,
             Record::LocalMode(it) => memory.local_mode = *it,
+            Record::FailedReleases(it) => memory.failed_releases = it,
             Record::Proved(_) => {
                 let targets = &mut memory.targets;
                 targets.last_good.clone_from(&targets.wanted);

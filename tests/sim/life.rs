@@ -11,6 +11,7 @@ use boardkeeper::port::{self, Notification};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::cloud::TargetOrigin;
 use boardkeeper::state::keys::DeviceAction;
+use boardkeeper::state::release::ROLLBACK_SETTING;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     Activity, Condition, Connectivity, Container, ContainerPhase, Current, Dependency, Device, EngineAction, Force,
@@ -69,6 +70,8 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
             // As that.
             model.leases.are_asked_for = Rng::of(seed, "leases").happens(400);
             model.targets.window = Rng::of(seed, "windows").happens(300).then(|| often(""));
+            model.targets.settings =
+                Rng::of(seed, "rollbacks").happens(300).then_some((ROLLBACK_SETTING, "true")).into_iter().collect();
             model.targets.begin();
             rng.secs(600, 2700)
         });
@@ -122,6 +125,7 @@ pub(crate) fn settings(endpoint: bool) -> ReconcilerSettings {
         device_key: None,
         force: Force::No,
         update_window: None,
+        rollback: false,
         service_verbs: DeviceAction::ALL.into(),
     }
 }
@@ -212,6 +216,7 @@ impl Sim {
         }
         self.with(|model| {
             model.hit(Mark::Settled);
+            model.mark_releases();
             model.note("settled");
         });
     }
@@ -220,7 +225,7 @@ impl Sim {
     pub(crate) fn unsettled(&self) -> Option<String> {
         let (status, wanted, truth, keys) = self.with(|model| {
             let status = model.status.as_ref().map(|it| it.borrow().clone());
-            (status, model.targets.wanted.clone(), model.truth(), model.disk.kept.keys.clone())
+            (status, model.goal(), model.truth(), model.disk.kept.keys.clone())
         });
         let Some(status) = status else { return Some("the agent does not run".into()) };
         let Some(keys) = keys else { return Some("the device has no keys".into()) };
@@ -272,7 +277,8 @@ impl port::ServiceManager for Manager<'_> {
 /// Compares the agent's status with a settled one.
 fn says_unsettled(status: &Status, blocked: &BTreeSet<ServiceKey>) -> Option<String> {
     let Status { activity, update_pending, update_downloaded, update_failed, .. } = status;
-    let flags = *update_pending || *update_downloaded || *update_failed;
+    let has_failed = status.releases.values().any(|it| it.failure().is_some());
+    let flags = *update_pending || *update_downloaded || *update_failed != has_failed;
     let settled = if blocked.is_empty() {
         *activity == Activity::Settled && !flags
     } else {

@@ -15,6 +15,7 @@ mod named;
 mod networks;
 mod random_calls;
 mod refused;
+mod releases;
 mod scenario;
 mod services;
 mod shutdown;

@@ -80,6 +80,8 @@ mod ports;
 pub(crate) mod power;
 #[path = "world/refusals.rs"]
 mod refusals;
+#[path = "world/releases.rs"]
+mod releases;
 #[path = "world/reported.rs"]
 mod reported;
 #[path = "world/rng.rs"]

@@ -10,7 +10,9 @@ use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTa
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::local_mode::{LocalModeRecord, LocalModeSwitch, LocalSession, SwitchEnd};
-use boardkeeper::state::{AppId, ContainerId, Identity, ImageId, ImageRef, Keys, Secret, ServiceKey, StartCount, Target};
+use boardkeeper::state::{
+    AppId, ContainerId, FailedRelease, FailedService, Identity, ImageId, ImageRef, Keys, Secret, ServiceKey, StartCount, Target,
+};
 
 use super::layer::Layer;
 
@@ -33,6 +35,7 @@ pub(crate) struct Allowed {
     trial: Vec<Option<StartCount>>,
     boot_config: Vec<BootConfigRecord>,
     local_mode: Vec<LocalModeRecord>,
+    failed_releases: Vec<BTreeMap<AppId, FailedRelease>>,
     /// Every ETag that was saved once. Which one is found, if any, makes no difference.
     tags: Vec<TargetTag>,
     /// Bytes that could not be read, and must be somewhere still.
@@ -53,6 +56,7 @@ impl Allowed {
             trial: Vec::new(),
             boot_config: Vec::new(),
             local_mode: Vec::new(),
+            failed_releases: Vec::new(),
             tags: Vec::new(),
             relics: Vec::new(),
         };
@@ -73,6 +77,7 @@ impl Allowed {
             Record::Trial(it) => self.trial.push(it),
             Record::BootConfig(it) => self.boot_config.push(*it),
             Record::LocalMode(it) => self.local_mode.push(*it),
+            Record::FailedReleases(it) => self.failed_releases.push(it),
             // Reached, or not known to be: both may be found from now on.
             Record::Proved(it) => {
                 let proved =
@@ -99,6 +104,7 @@ impl Allowed {
             Record::Trial(it) => self.trial = vec![it],
             Record::BootConfig(it) => self.boot_config = vec![*it],
             Record::LocalMode(it) => self.local_mode = vec![*it],
+            Record::FailedReleases(it) => self.failed_releases = vec![it],
             Record::Proved(_) | Record::TargetTag(_) | Record::Leases(_) | Record::BootWindow(_) => (),
         }
     }
@@ -115,6 +121,7 @@ impl Allowed {
         self.trial = vec![memory.trial.clone()];
         self.boot_config = vec![memory.boot_config.clone()];
         self.local_mode = vec![memory.local_mode.clone()];
+        self.failed_releases = vec![memory.failed_releases.clone()];
     }
 
     /// Another program overwrote a file with garbage.
@@ -128,6 +135,7 @@ impl Allowed {
             "awaiting-boot.json" => self.awaiting = vec![BTreeMap::new()],
             "trial.json" => self.trial = vec![None],
             "boot-file.json" => self.boot_config = vec![BootConfigRecord::default()],
+            "failed-releases.json" => self.failed_releases = vec![BTreeMap::new()],
             "local-mode.json" => self.local_mode = vec![LocalModeRecord::default()],
             // There is a second copy.
             _ => (),
@@ -144,7 +152,8 @@ impl Allowed {
         one_of(&self.awaiting, &memory.awaiting)?;
         one_of(&self.trial, &memory.trial)?;
         one_of(&self.boot_config, &memory.boot_config)?;
-        one_of(&self.local_mode, &memory.local_mode)
+        one_of(&self.local_mode, &memory.local_mode)?;
+        one_of(&self.failed_releases, &memory.failed_releases)
     }
 
     /// Opens what a cut left, as the agent does, and again after another cut; says what is wrong.
@@ -206,7 +215,7 @@ fn target(document: &str) -> Target {
 }
 
 /// The names of a record's files.
-pub(crate) const FILES: [&str; 13] = [
+pub(crate) const FILES: [&str; 14] = [
     "format",
     "identity.json",
     "identity.backup.json",
@@ -220,9 +229,10 @@ pub(crate) const FILES: [&str; 13] = [
     "trial.json",
     "boot-file.json",
     "local-mode.json",
+    "failed-releases.json",
 ];
 /// How many kinds of records there are.
-pub(crate) const KINDS: usize = 10;
+pub(crate) const KINDS: usize = 11;
 
 /// The kinds of records, each as it is for the `n`th time. An identity never changes.
 pub(crate) fn record(kind: usize, n: usize) -> Record {
@@ -238,7 +248,9 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             let document = |n: usize| target(&format!("document {n} ").repeat(1 + [0, 5, 40, 500][n % 4]));
             let good = if n.is_multiple_of(2) { n } else { n - 1 };
             let pulled = (0..n % 3).map(|it| ImageRef::new(&format!("r/app:{it}"))).collect();
-            Record::Targets(Box::new(StoredTargets { wanted: Some(document(n)), last_good: Some(document(good)), pulled }))
+            let good_apps = (0..n % 3).map(|it| (AppId(u32::try_from(it).unwrap()), document(n + it + 1))).collect();
+            let (wanted, last_good) = (Some(document(n)), Some(document(good)));
+            Record::Targets(Box::new(StoredTargets { wanted, last_good, good_apps, pulled }))
         }
         3 => Record::Stopped(services().collect()),
         4 => Record::Trial(
@@ -276,6 +288,19 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
                 pushed: services().map(|it| it.app).collect(),
             });
             Record::LocalMode(Box::new(LocalModeRecord { switch, session }))
+        }
+        9 => {
+            let service = |it| FailedService {
+                service: format!("service {it}"),
+                why: "it is unhealthy".into(),
+                lines: (0..it).map(|line| format!("line {line}")).collect(),
+                health_output: n.is_multiple_of(2).then(|| "no answer".into()),
+            };
+            let failed = |it: ServiceKey| {
+                let (fingerprint, commit) = (format!("{n:064x}"), n.is_multiple_of(2).then(|| "abc".into()));
+                (it.app, FailedRelease { fingerprint, commit, at_secs: 7, services: (0..n % 3).map(service).collect() })
+            };
+            Record::FailedReleases(services().map(failed).collect())
         }
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }

@@ -72,6 +72,7 @@ fn updating() -> StoredState {
         targets: StoredTargets {
             wanted: Some(target("target-v3.json")),
             last_good: Some(target("target-v2.json")),
+            good_apps: BTreeMap::new(),
             pulled: BTreeSet::from([ImageRef::new("registry.test/v2/31:1")]),
         },
         stopped: BTreeSet::from([main.clone()]),
@@ -109,7 +110,7 @@ fn settled() -> StoredState {
     StoredState {
         identity: Some(Identity { uuid: UUID.into() }),
         keys: updating().keys,
-        targets: StoredTargets { wanted: wanted.clone(), last_good: wanted, pulled: BTreeSet::new() },
+        targets: StoredTargets { wanted: wanted.clone(), last_good: wanted, good_apps: BTreeMap::new(), pulled: BTreeSet::new() },
         ..StoredState::default()
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Reported are the apps and the releases that the target names, and no others: the cloud refuses a report that mentions a
 //! release that was deleted. So while an update is under way, the release before it is not reported any more, and the cloud
-//! keeps it as the running one until the new one is complete. A release that this device rejects is reported beside the one
-//! that stays in force. What the other troubles are has no field in the cloud.
+//! keeps it as the running one until the new one is complete. A release that this device rejects, or that failed on trial, is
+//! reported beside the one that stays in force. What the other troubles are has no field in the cloud.
 
 use std::collections::BTreeMap;
 
 use crate::state::app_status::{AppStatus, ServiceStatus};
 use crate::state::cloud::{AppReport, ReleaseReport, ServiceReport};
-use crate::state::{App, EngineState, Service, Status};
+use crate::state::{App, EngineState, ReleaseTrial, Service, Status};
 
 /// The apps, by uuid. None in local mode, where the apps are not the cloud's, and none while the engine does not answer: then
 /// what the cloud has of them stays.
@@ -21,7 +21,16 @@ pub(super) fn app_reports(status: &Status) -> BTreeMap<String, AppReport> {
     let mut reports: BTreeMap<_, _> = apps.map(|app| (app.uuid.clone(), report(status, app))).collect();
     for (app, commit) in &status.rejected_releases {
         let releases = &mut reports.entry(app.clone()).or_default().releases;
-        releases.entry(commit.clone()).or_insert_with(rejected);
+        releases.entry(commit.clone()).or_insert_with(|| given_up("rejected"));
+    }
+    for (app, trial) in &status.releases {
+        let app = status.target.as_ref().and_then(|it| it.apps.get(app)).filter(|it| has_cloud_uuid(it));
+        if let (Some(app), ReleaseTrial::RolledBack(failed, _)) = (app, trial)
+            && let Some(commit) = &failed.commit
+        {
+            let releases = &mut reports.entry(app.uuid.clone()).or_default().releases;
+            releases.entry(commit.clone()).or_insert_with(|| given_up("aborted"));
+        }
     }
     reports
 }
@@ -31,8 +40,8 @@ fn has_cloud_uuid(app: &App) -> bool {
     app.uuid != app.id.to_string()
 }
 
-fn rejected() -> ReleaseReport {
-    ReleaseReport { update_status: Some("rejected"), services: BTreeMap::new() }
+fn given_up(update_status: &'static str) -> ReleaseReport {
+    ReleaseReport { update_status: Some(update_status), services: BTreeMap::new() }
 }
 
 fn report(status: &Status, app: &App) -> AppReport {

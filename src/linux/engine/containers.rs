@@ -202,7 +202,7 @@ impl Engine {
             Ok(Some(seen)) => (runs(&seen) || seen.is("/State/Paused"), grace(&seen)),
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             // The engine cannot describe it: it may run.
-            Err(EngineError::Refused(_) | EngineError::InUse(_) | EngineError::Full(_)) => {
+            Err(EngineError::Refused(_) | EngineError::Missing(_) | EngineError::InUse(_) | EngineError::Full(_)) => {
                 (true, ContainerConfig::default().stop_grace)
             }
         };

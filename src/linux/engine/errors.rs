@@ -90,11 +90,13 @@ pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &
     let message_line = one_line(message);
     let saying = |words: &[&str]| has(&message_line, words);
     // The order matters: a registry's "denied" is part of longer messages.
+    let is_missing = saying(&["no matching manifest", "does not match the specified platform"])
+        || saying(&MISSING) && !saying(&["toomanyrequests", "too many requests"]);
     let why = if saying(&["no matching manifest", "does not match the specified platform"]) {
         format!("it is not made for this board's architecture ({arch}); build it for that")
     } else if saying(&["toomanyrequests", "too many requests"]) {
         format!("{registry} limits how often images are pulled; wait, or {hint}")
-    } else if saying(&["manifest unknown", "manifest for", "name unknown", "not found"]) {
+    } else if saying(&MISSING) {
         format!("{registry} has no such image or tag; check its name")
     } else if saying(&["no basic auth", "unauthorized", "authentication required", "denied", "forbidden", "incorrect username"])
     {
@@ -110,7 +112,8 @@ pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &
     } else {
         return sorted;
     };
-    EngineError::Refused(format!("cannot pull {image}: {why} ({message_line})"))
+    let text = format!("cannot pull {image}: {why} ({message_line})");
+    if is_missing { EngineError::Missing(text) } else { EngineError::Refused(text) }
 }
 
 /// Whether the engine reports that a port of the host is taken.
@@ -129,6 +132,9 @@ pub(super) fn not_started(error: EngineError, image: &str, arch: &str) -> Engine
         message
     })
 }
+
+/// What engines report if a registry has no such image.
+const MISSING: [&str; 4] = ["manifest unknown", "manifest for", "name unknown", "not found"];
 
 /// What engines report if a registry is unreachable or failing.
 const DOWN: [&str; 11] = [

@@ -242,7 +242,7 @@ impl Engine {
         match self.details(connection, &listed).await {
             Ok(seen) => Ok(seen.map(|(container, outcome)| Looked { state: Some(listed.state), container, outcome })),
             Err(lost @ EngineError::Unreachable(_)) => Err(lost),
-            Err(EngineError::Refused(why) | EngineError::InUse(why) | EngineError::Full(why)) => {
+            Err(EngineError::Refused(why) | EngineError::Missing(why) | EngineError::InUse(why) | EngineError::Full(why)) => {
                 if !self.container_cache.borrow_mut().set_error(&listed.id, &why) {
                     warn!(service = %listed.key, why, "the engine cannot inspect a container; its list entry is used");
                 }

@@ -64,7 +64,9 @@ pub(super) async fn load(path: &Path, verifier: &TargetVerifier, engine: &Engine
     fed.map_err(|why| refused(format!("{why}; its images are not loaded")))?;
     loaded.map_err(|error| match error {
         EngineError::Unreachable(why) => LoadError::NoEngine(why),
-        EngineError::Refused(why) | EngineError::Full(why) | EngineError::InUse(why) => LoadError::Refused(why),
+        EngineError::Refused(why) | EngineError::Missing(why) | EngineError::Full(why) | EngineError::InUse(why) => {
+            LoadError::Refused(why)
+        }
     })
 }
 

@@ -64,7 +64,8 @@ async fn a_target_is_kept_once_and_what_cannot_be_read_of_it_is_put_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), Box::new(parse));
     let pulled = BTreeSet::from([ImageRef::new("a")]);
-    let both = StoredTargets { wanted: Some(target("one")), last_good: Some(target("one")), pulled };
+    let both =
+        StoredTargets { wanted: Some(target("one")), last_good: Some(target("one")), good_apps: BTreeMap::new(), pulled };
     store.save(&Record::Targets(Box::new(both.clone()))).await.unwrap();
     let text = std::fs::read_to_string(dir.path().join(TARGETS)).unwrap();
     assert_eq!(text.matches("\"one\"").count(), 1, "{text}");
@@ -165,6 +166,7 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
         Record::Trial(None),
         Record::BootConfig(Box::default()),
         Record::LocalMode(Box::default()),
+        Record::FailedReleases(BTreeMap::new()),
     ];
     for record in records.iter().chain(&others) {
         Store::new(whole.path(), Box::new(parse)).save(record).await.unwrap();

@@ -6,9 +6,10 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, IDENTITY, IDENTITY_BACKUP, KEYS, LOCAL_MODE, PIN, ParseTarget, STOPPED,
-    TARGETS, TRIAL,
+    ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, FAILED_RELEASES, IDENTITY, IDENTITY_BACKUP, KEYS, LOCAL_MODE, PIN,
+    ParseTarget, STOPPED, TARGETS, TRIAL,
 };
+use crate::linux::store::failed_releases::FailedReleasesFile;
 use crate::linux::store::local_mode::LocalModeFile;
 use crate::port::{Record, StoredTargets};
 use crate::state::boot_config::{BootConfigRecord, BootVariables};
@@ -75,6 +76,9 @@ pub(super) struct TargetsFile {
     /// The last good target is the wanted one: its document is not written twice.
     #[serde(default)]
     good_is_wanted: bool,
+    /// Documents of which an app's release was proven good, where the last good target has another one of that app.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    good_apps: BTreeMap<u32, String>,
     #[serde(default)]
     pulled: Vec<String>,
 }
@@ -161,6 +165,7 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Stopped(services) => vec![(STOPPED, json(&StoppedFile::of(services)))],
         Record::Awaiting(containers) => vec![(AWAITING, json(&AwaitingFile::of(containers)))],
         Record::Trial(trial) => vec![(TRIAL, json(&StartCountFile::of(trial.as_ref())))],
+        Record::FailedReleases(failed) => vec![(FAILED_RELEASES, json(&FailedReleasesFile::of(failed)))],
         Record::LocalMode(record) => vec![(LOCAL_MODE, json(&LocalModeFile::of(record)))],
         Record::BootConfig(record) => vec![(BOOT_CONFIG, json(&BootConfigFile::of(record)))],
         // A mark, without content; and files that are written without a sync.
@@ -247,6 +252,7 @@ impl TargetsFile {
             wanted: targets.wanted.as_ref().map(|it| it.document.clone()),
             good: good.map(|it| it.document.clone()),
             good_is_wanted,
+            good_apps: targets.good_apps.iter().map(|(app, it)| (app.0, it.document.clone())).collect(),
             pulled: targets.pulled.iter().map(|it| it.as_str().to_owned()).collect(),
         }
     }
@@ -263,8 +269,10 @@ impl TargetsFile {
         };
         let wanted = read(self.wanted);
         let good = if self.good_is_wanted { wanted.clone() } else { read(self.good) };
+        let good_apps = self.good_apps.into_iter().filter_map(|(app, it)| Some((AppId(app), read(Some(it))?)));
+        let good_apps = good_apps.collect();
         let pulled = self.pulled.iter().map(|it| ImageRef::new(it)).collect();
-        (StoredTargets { wanted, last_good: good, pulled }, wrong)
+        (StoredTargets { wanted, last_good: good, good_apps, pulled }, wrong)
     }
 }
 

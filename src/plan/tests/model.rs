@@ -11,7 +11,7 @@ use crate::state::service::Strategy;
 use crate::state::{
     App, AppId, Condition, Container, ContainerConfig, ContainerId, ContainerPhase, ContainerSpec, Current, Dependency,
     EngineAction, EngineTime, HealthStatus, Image, ImageId, ImageRef, LockState, Network, NetworkConfig, NetworkId, Origin,
-    Overrides, Service, ServiceKey, Step, Target, Volume, VolumeConfig,
+    Overrides, Service, ServiceKey, Step, Target, TrialRules, Volume, VolumeConfig,
 };
 
 /// The one app of these stories.
@@ -182,6 +182,7 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
         update_window: None,
+        trial: TrialRules::default(),
         requires_reboot: false,
         features: BTreeSet::new(),
         config,

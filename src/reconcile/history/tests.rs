@@ -47,7 +47,7 @@ fn now_policy() -> String {
 fn reason(tracker: &mut HistoryTracker, target: &str, device: &str, overrides: &Overrides, step: &Step) -> String {
     let (target, current, changes) = (parse_target(target), parse_device(device), BTreeMap::new());
     let found = Reasons { target: &target, current: &current, overrides, changes: &changes }.of(step);
-    let cause = tracker.complete(step, found);
+    let cause = tracker.complete(step, found, None);
     let by = cause.asked_by.map(|it| format!(" by {it}")).unwrap_or_default();
     format!("{}{by}", cause.why)
 }

@@ -8,7 +8,7 @@ use crate::state::contract::{Contract, Requirement};
 use crate::state::keys::KeyScope;
 
 /// A target with a document of its own, and so a fingerprint of its own.
-fn target(words: &str) -> Target {
+pub(super) fn target(words: &str) -> Target {
     Target { document: words.to_owned(), ..parse_target(words) }
 }
 
@@ -16,12 +16,12 @@ fn secret(byte: u8) -> Secret {
     Secret::from_bytes([byte; 32])
 }
 
-fn images(names: &[&str]) -> BTreeSet<ImageRef> {
+pub(super) fn images(names: &[&str]) -> BTreeSet<ImageRef> {
     names.iter().map(|it| ImageRef::new(it)).collect()
 }
 
 /// The targets as stored. `trial`: how often the agent was started with the wanted one.
-fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> TargetTracker {
+pub(super) fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> TargetTracker {
     let settings = ReconcilerSettings {
         observe_every: Duration::from_secs(60),
         device: Device::default(),
@@ -29,6 +29,7 @@ fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> TargetTracker
         device_key: None,
         force: Force::No,
         update_window: None,
+        rollback: false,
         service_verbs: BTreeSet::new(),
     };
     let trial = wanted.map(|it| StartCount { document: target(it).fingerprint(), starts: trial });
@@ -37,7 +38,12 @@ fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> TargetTracker
         .into_iter()
         .flatten()
         .flat_map(|it| target(it).services().map(|(.., service)| service.image.clone()).collect::<Vec<_>>());
-    let stored = StoredTargets { pulled: pulled.collect(), wanted: wanted.map(target), last_good: good.map(target) };
+    let stored = StoredTargets {
+        pulled: pulled.collect(),
+        wanted: wanted.map(target),
+        last_good: good.map(target),
+        good_apps: BTreeMap::new(),
+    };
     TargetTracker::new(settings, Identity { uuid: "uuid".to_owned() }, keys, stored, trial)
 }
 

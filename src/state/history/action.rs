@@ -30,6 +30,7 @@ pub enum HistoryAction {
     EngineBack,
     Booted,
     AgentStarted,
+    Proved,
 }
 
 /// What an entry is about.
@@ -48,11 +49,12 @@ pub enum HistoryObject {
     Agent,
     Target,
     Request,
+    Release,
 }
 
 impl HistoryAction {
     /// Every action.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Pull,
         Self::Create,
         Self::Start,
@@ -77,6 +79,7 @@ impl HistoryAction {
         Self::EngineBack,
         Self::Booted,
         Self::AgentStarted,
+        Self::Proved,
     ];
 
     /// Its name in the API and in files.
@@ -107,6 +110,7 @@ impl HistoryAction {
             Self::EngineBack => "engine_back",
             Self::Booted => "booted",
             Self::AgentStarted => "agent_started",
+            Self::Proved => "proved",
         }
     }
 
@@ -137,6 +141,7 @@ impl HistoryAction {
             Self::EngineBack => ("answers again", "reached"),
             Self::Booted => ("booted", "booted"),
             Self::AgentStarted => ("started", "started"),
+            Self::Proved => ("is proven good", "proven good"),
         }
     }
 
@@ -167,7 +172,8 @@ impl HistoryAction {
             | Self::Identify
             | Self::Hold
             | Self::Target
-            | Self::Asked => false,
+            | Self::Asked
+            | Self::Proved => false,
         }
     }
 
@@ -201,7 +207,7 @@ impl HistoryAction {
 
 impl HistoryObject {
     /// Every object.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Container,
         Self::Image,
         Self::Network,
@@ -214,6 +220,7 @@ impl HistoryObject {
         Self::Agent,
         Self::Target,
         Self::Request,
+        Self::Release,
     ];
 
     /// Its name in the API and in files.
@@ -232,6 +239,7 @@ impl HistoryObject {
             Self::Agent => "agent",
             Self::Target => "target",
             Self::Request => "request",
+            Self::Release => "release",
         }
     }
 }

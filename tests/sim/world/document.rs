@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use boardkeeper::document::parse;
 use boardkeeper::state::config::Mount;
+use boardkeeper::state::release::{DEADLINE_LABEL, ROLLBACK_LABEL, SETTLE_LABEL};
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::window::UPDATE_WINDOW_LABEL;
-use boardkeeper::state::{App, Condition, Service, Target};
+use boardkeeper::state::{App, Condition, Service, Target, TrialRules};
 use serde_json::{Map, Value, json};
 
 /// The document of a device.
@@ -96,6 +97,17 @@ fn labels(it: &Service) -> BTreeMap<String, String> {
     ]);
     if let Some(window) = &it.update_window {
         labels.insert(UPDATE_WINDOW_LABEL.to_owned(), window.text.clone());
+    }
+    if let Some(rollback) = it.trial.rollback {
+        labels.insert(ROLLBACK_LABEL.to_owned(), rollback.to_string());
+    }
+    let usual = TrialRules::default();
+    for (label, time, usual) in
+        [(SETTLE_LABEL, it.trial.settle, usual.settle), (DEADLINE_LABEL, it.trial.deadline, usual.deadline)]
+    {
+        if time != usual {
+            labels.insert(label.to_owned(), format!("{}s", time.as_secs()));
+        }
     }
     if it.requires_reboot {
         labels.insert("io.balena.update.requires-reboot".to_owned(), "1".to_owned());

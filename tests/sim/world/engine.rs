@@ -227,6 +227,14 @@ impl Drop for Underway<'_> {
 }
 
 impl Engine for Sim {
+    async fn health_output(&self, container: &ContainerId) -> Option<String> {
+        self.pass(1, 100).await;
+        self.with(|model| {
+            let mut containers = model.engine.seen_containers().into_iter();
+            containers.find(|it| it.id == *container)?.health.map(|it| format!("the check says {}", it.word()))
+        })
+    }
+
     async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         self.with(|model| model.engine.looks += 1);
         let call_fault = self.with(Model::call_fault);

@@ -73,7 +73,7 @@ impl Model {
         if self.cloud.targets_from == TargetOrigin::File {
             return None;
         }
-        self.targets.wanted.apps.values().find_map(|app| self.app_reported_otherwise(app))
+        self.goal().apps.values().find_map(|app| self.app_reported_otherwise(app))
     }
 
     fn app_reported_otherwise(&self, app: &App) -> Option<String> {

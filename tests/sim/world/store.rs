@@ -71,6 +71,7 @@ impl Disk {
             Record::Leases(leases) => self.kept.leases = leases,
             Record::BootWindow(window) => self.kept.boot_window = window,
             Record::Trial(trial) => self.kept.trial = trial,
+            Record::FailedReleases(failed) => self.kept.failed_releases = failed,
             Record::BootConfig(record) => self.kept.boot_config = *record,
             Record::LocalMode(record) => self.kept.local_mode = *record,
             Record::TargetTag(tag) => self.tag = Some(tag),
@@ -78,6 +79,7 @@ impl Disk {
                 let targets = &mut self.kept.targets;
                 if targets.wanted.as_ref().is_some_and(|wanted| wanted.fingerprint() == it) {
                     targets.last_good.clone_from(&targets.wanted);
+                    targets.good_apps.clear();
                 }
             }
         }
@@ -326,7 +328,7 @@ const fn wear(record: &Record) -> Option<(FlashPurpose, u64)> {
         Record::Identity(_) | Record::Account(_) => (FlashPurpose::Identity, 4),
         Record::Pin(_) => (FlashPurpose::Identity, 2),
         Record::Keys(_) => (FlashPurpose::Keys, 2),
-        Record::Targets(_) | Record::Trial(_) => (FlashPurpose::Targets, 2),
+        Record::Targets(_) | Record::Trial(_) | Record::FailedReleases(_) => (FlashPurpose::Targets, 2),
         Record::Proved(_) | Record::TargetTag(_) => (FlashPurpose::Targets, 0),
         Record::Stopped(_) | Record::Awaiting(_) => (FlashPurpose::Services, 2),
         Record::BootConfig(_) => (FlashPurpose::BootConfig, 2),
@@ -347,6 +349,7 @@ const fn name(record: &Record) -> &'static str {
         Record::Leases(_) => "leases",
         Record::BootWindow(_) => "boot window",
         Record::Trial(_) => "trial",
+        Record::FailedReleases(_) => "failed releases",
         Record::BootConfig(_) => "boot configuration",
         Record::LocalMode(_) => "local mode",
         Record::Proved(_) => "proof",

@@ -9,7 +9,7 @@ use boardkeeper::state::config::{HealthCheck, Mount, MountMode, RestartPolicy};
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::window::UpdateWindow;
 use boardkeeper::state::{
-    App, AppId, Condition, ContainerConfig, Dependency, ImageRef, NetworkConfig, Service, Target, TargetError,
+    App, AppId, Condition, ContainerConfig, Dependency, ImageRef, NetworkConfig, Service, Target, TargetError, TrialRules,
 };
 
 use super::Sim;
@@ -28,6 +28,8 @@ pub(crate) struct TargetSource {
     pub(crate) reboots: bool,
     /// The update window of services, in lives that have one.
     pub(crate) window: Option<UpdateWindow>,
+    /// Settings that each document has.
+    pub(crate) settings: BTreeMap<&'static str, &'static str>,
     /// The cloud gives the documents, and a file none.
     pub(crate) of_cloud: bool,
     /// What the device's image was made with, until it is taken.
@@ -52,6 +54,7 @@ impl TargetSource {
             nonsense: false,
             reboots: false,
             window: None,
+            settings: BTreeMap::new(),
             of_cloud: false,
             preload: None,
             signed: None,
@@ -107,6 +110,8 @@ impl TargetSource {
     /// Publishes the target.
     pub(crate) fn publish(&mut self) {
         self.version += 1;
+        let settings = self.settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.wanted.config.extend(settings);
         if let Some(window) = &self.window {
             super::windows::give(&mut self.wanted, window);
         }
@@ -217,6 +222,7 @@ pub(crate) fn service(image: &str) -> Service {
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
         update_window: None,
+        trial: TrialRules::default(),
         requires_reboot: false,
         features: BTreeSet::new(),
         config: ContainerConfig::default(),

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::state::history::History;
+use crate::state::release::trial_text;
 use crate::state::utc::utc;
-use crate::state::{App, ServiceKey, Status};
+use crate::state::{App, FailedService, ReleaseTrial, ServiceKey, Status};
 
 #[derive(Serialize)]
 pub(super) struct AppBody<'a> {
@@ -14,7 +15,50 @@ pub(super) struct AppBody<'a> {
     uuid: &'a str,
     commit: Option<&'a str>,
     release_id: u32,
+    /// `None`: the app does not go back when a new release fails.
+    release: Option<ReleaseBody<'a>>,
     services: Vec<ServiceBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReleaseBody<'a> {
+    state: &'static str,
+    /// In words. `None`: it is good.
+    why: Option<String>,
+    /// What it waits for while it is on trial.
+    waits_for: &'a [String],
+    failed: Option<FailedBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct FailedBody<'a> {
+    commit: Option<&'a str>,
+    at: String,
+    services: Vec<FailedServiceBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct FailedServiceBody<'a> {
+    name: &'a str,
+    why: &'a str,
+    lines: &'a [String],
+    health_output: Option<&'a str>,
+}
+
+fn release<'a>(app: &App, trial: &'a ReleaseTrial) -> ReleaseBody<'a> {
+    let service = |it: &'a FailedService| FailedServiceBody {
+        name: &it.service,
+        why: &it.why,
+        lines: &it.lines,
+        health_output: it.health_output.as_deref(),
+    };
+    let failed = trial.failure().map(|it| FailedBody {
+        commit: it.commit.as_deref(),
+        at: utc(it.at_secs),
+        services: it.services.iter().map(service).collect(),
+    });
+    let waits_for = if let ReleaseTrial::OnTrial(reasons) = trial { reasons.as_slice() } else { &[] };
+    ReleaseBody { state: trial.word(), why: trial_text(&app.name, app.id, trial), waits_for, failed }
 }
 
 #[derive(Serialize)]
@@ -53,6 +97,7 @@ pub(super) fn body<'a>(status: &'a Status, history: &'a History, app: &'a App) -
         uuid: &app.uuid,
         commit: app.commit.as_deref(),
         release_id: app.release_id,
+        release: status.releases.get(&app.id).map(|it| release(app, it)),
         services: services.collect(),
     }
 }

@@ -1,6 +1,7 @@
 //! What is in a report, and what of it is new.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::super::device::device_report;
 use super::super::difference::{MetricsTurn, News, Urgency, acknowledge, difference};
@@ -10,8 +11,8 @@ use super::model::{
 use crate::state::cloud::{DeviceReport, ReportValue};
 use crate::state::host::Capacity;
 use crate::state::{
-    Activity, ContainerId, ContainerPhase, ContainerRef, DownloadProgress, EngineAction, EngineState, HeldLock, PowerAction,
-    Secret, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status, Step, Waiting,
+    Activity, ContainerId, ContainerPhase, ContainerRef, DownloadProgress, EngineAction, EngineState, FailedRelease, HeldLock,
+    PowerAction, ReleaseTrial, Secret, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status, Step, Waiting,
 };
 
 /// The apps of a report, in one line.
@@ -171,6 +172,24 @@ async fn a_release_whose_steps_fail_again_and_again_is_aborted() {
     change(&mut status, |it| it.containers[0].phase = ContainerPhase::Created);
     status.troubles = vec![trouble(act(EngineAction::Start, ONE, "main"), 2)];
     assert_eq!(apps(&status), "app 797e 19c4:aborted main=Installed");
+}
+
+#[tokio::test]
+async fn a_release_on_trial_is_not_done_and_one_that_failed_is_aborted() {
+    let app = key("").app;
+    let mut status = running(ONE, &["main"]);
+    status.releases.insert(app, ReleaseTrial::OnTrial(Vec::new()));
+    assert_eq!(apps(&status), "app 797e 19c4:applying changes main=Running");
+    status.releases.insert(app, ReleaseTrial::Good);
+    assert_eq!(apps(&status), "app 797e runs 19c4 19c4:done main=Running");
+    let failed = |commit: &str| {
+        let (fingerprint, commit) = ("ab".to_owned(), Some(commit.to_owned()));
+        Arc::new(FailedRelease { fingerprint, commit, at_secs: 0, services: Vec::new() })
+    };
+    status.releases.insert(app, ReleaseTrial::RolledBack(failed(TWO), Some(ONE.to_owned())));
+    assert_eq!(apps(&status), "app 797e runs 19c4 19c4:done main=Running 28d5:aborted");
+    status.releases.insert(app, ReleaseTrial::Failed(failed(ONE)));
+    assert_eq!(apps(&status), "app 797e 19c4:aborted main=Running");
 }
 
 #[tokio::test]

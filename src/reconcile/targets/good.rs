@@ -1,0 +1,131 @@
+//! The last good release of each app, and the apps that went back to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::TargetTracker;
+use crate::reconcile::releases::ReleaseTracker;
+use crate::state::release::ROLLBACK_SETTING;
+use crate::state::{App, AppId, FailedRelease, ReleaseTrial, Service, Target};
+
+impl TargetTracker {
+    /// The same, with the releases that failed, as stored.
+    pub(in crate::reconcile) fn with_failed_releases(self, failed: BTreeMap<AppId, FailedRelease>) -> Self {
+        Self { releases: self.releases.with_failed(failed), ..self }
+    }
+
+    /// The releases on trial, and those that failed.
+    pub(in crate::reconcile) const fn releases(&self) -> &ReleaseTracker {
+        &self.releases
+    }
+
+    /// As [`TargetTracker::releases`], to remember more of them.
+    pub(in crate::reconcile) const fn releases_mut(&mut self) -> &mut ReleaseTracker {
+        &mut self.releases
+    }
+
+    /// Whether an app of the owner's target goes back to its last good release when a new one fails: the labels of its services
+    /// say, then the target's variable, then the agent's configuration.
+    pub(super) fn rolls_back(&self, app: AppId) -> bool {
+        let Some(app) = self.wanted_app(app) else { return false };
+        let mut labels = app.services.values().filter_map(|it| it.trial.rollback).peekable();
+        if labels.peek().is_some() {
+            return labels.any(|it| it);
+        }
+        let says = self.stored.wanted.as_ref().is_some_and(|it| it.config.contains_key(ROLLBACK_SETTING));
+        if says { self.setting(ROLLBACK_SETTING) } else { self.releases.is_rollback_configured() }
+    }
+
+    fn wanted_app(&self, app: AppId) -> Option<&App> {
+        self.stored.wanted.as_ref()?.apps.get(&app)
+    }
+
+    /// The last release of an app that proved good.
+    fn good_app(&self, app: AppId) -> Option<&App> {
+        let good = self.stored.good_apps.get(&app).or(self.stored.last_good.as_ref());
+        good?.apps.get(&app)
+    }
+
+    /// The services of every app's last good release.
+    pub(super) fn good_services(&self) -> impl Iterator<Item = (&App, &String, &Service)> {
+        let last_good = self.stored.last_good.iter().flat_map(|it| it.apps.keys());
+        let apps = last_good.filter(|it| !self.stored.good_apps.contains_key(it)).chain(self.stored.good_apps.keys());
+        let good = apps.filter_map(|it| self.good_app(*it));
+        good.flat_map(|app| app.services.iter().map(move |(name, service)| (app, name, service)))
+    }
+
+    /// How the wanted release of an app failed, if it did.
+    pub(in crate::reconcile) fn failure_of(&self, app: AppId) -> Option<&Arc<FailedRelease>> {
+        self.releases.failure(self.wanted_app(app)?)
+    }
+
+    /// The release that an app went back to because the wanted one failed.
+    pub(in crate::reconcile) fn rollback_of(&self, app: AppId) -> Option<&App> {
+        let failed = self.failure_of(app).filter(|_| self.rolls_back(app))?;
+        self.good_app(app).filter(|it| it.fingerprint() != failed.fingerprint)
+    }
+
+    /// Whether any app of the target went back to its last good release.
+    pub(super) fn is_rolled_back(&self) -> bool {
+        let mut apps = self.stored.wanted.iter().flat_map(|it| it.apps.keys());
+        apps.any(|app| self.rollback_of(*app).is_some())
+    }
+
+    /// The wanted target, with the last good release of each app whose wanted one failed.
+    pub(super) fn with_rollbacks(&self) -> Option<Target> {
+        let mut target = self.stored.wanted.clone()?;
+        for (id, app) in &mut target.apps {
+            if let Some(good) = self.rollback_of(*id) {
+                app.clone_from(good);
+            }
+        }
+        Some(target)
+    }
+
+    /// The wanted releases that are neither proven good nor given up.
+    pub(in crate::reconcile) fn on_trial(&self) -> Vec<App> {
+        let apps = self.stored.wanted.iter().flat_map(|it| it.apps.values());
+        let is_proven = |app: &App| self.good_app(app.id).is_some_and(|it| it.fingerprint() == app.fingerprint());
+        let is_tried = |app: &&App| self.rolls_back(app.id) && !is_proven(app) && self.rollback_of(app.id).is_none();
+        apps.filter(is_tried).cloned().collect()
+    }
+
+    /// Whether no release is on trial, and none failed.
+    pub(in crate::reconcile) fn are_releases_proven(&self) -> bool {
+        self.on_trial().is_empty() && !self.is_rolled_back()
+    }
+
+    /// The wanted release of an app is proven good: the targets must be saved. Returns whether a failure is forgotten for it.
+    pub(in crate::reconcile) fn prove(&mut self, app: AppId) -> bool {
+        if let Some(wanted) = &self.stored.wanted {
+            self.stored.good_apps.insert(app, wanted.clone());
+        }
+        self.releases.forget_except(|id, _| id != app)
+    }
+
+    /// Forgets the failures of releases that are not wanted any more. Returns whether there was one.
+    pub(in crate::reconcile) fn forget_other_failures(&mut self) -> bool {
+        let wanted = self.stored.wanted.as_ref();
+        let is_wanted = |app: AppId, failed: &FailedRelease| {
+            wanted.and_then(|it| it.apps.get(&app)).is_some_and(|it| it.fingerprint() == failed.fingerprint)
+        };
+        self.releases.forget_except(is_wanted)
+    }
+
+    /// What is known of the release of each app that goes back when a new one fails. `None`: it is on trial.
+    pub(in crate::reconcile) fn trials(&self) -> BTreeMap<AppId, Option<ReleaseTrial>> {
+        let apps = self.stored.wanted.iter().flat_map(|it| it.apps.values()).filter(|it| self.rolls_back(it.id));
+        let trial = |app: &App| match (self.failure_of(app.id), self.rollback_of(app.id)) {
+            (Some(failed), Some(good)) => Some(ReleaseTrial::RolledBack(Arc::clone(failed), good.commit.clone())),
+            (Some(failed), None) => Some(ReleaseTrial::Failed(Arc::clone(failed))),
+            (None, _) if self.good_app(app.id).is_some_and(|it| it.fingerprint() == app.fingerprint()) => {
+                Some(ReleaseTrial::Good)
+            }
+            (None, _) => None,
+        };
+        apps.map(|app| (app.id, trial(app))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
