@@ -38,6 +38,8 @@ impl<W: World> Reconciler<'_, W> {
             None => Activity::Waiting,
             // An empty plan tells nothing of a target that it was not made for.
             Some(_) if !self.observed.has_plan() || self.targets.has_changed() => Activity::Applying,
+            // A release is not there before it is proven, and the agent goes on trying one that has none to go back to.
+            Some(_) if self.targets.has_trials() => Activity::Applying,
             Some(_) if plan.steps.is_empty() && plan.waiting.is_empty() && doing.is_empty() => Activity::Settled,
             Some(_) => Activity::Applying,
         };

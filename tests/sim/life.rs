@@ -15,7 +15,7 @@ use boardkeeper::state::release::ROLLBACK_SETTING;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     Activity, Condition, Connectivity, Container, ContainerPhase, Current, Dependency, Device, EngineAction, Force,
-    HealthStatus, Secret, Service, ServiceKey, Status, Step, Target, Trouble, Waiting,
+    HealthStatus, ReleaseTrial, Secret, Service, ServiceKey, Status, Step, Target, Trouble, Waiting,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -279,7 +279,10 @@ fn says_unsettled(status: &Status, blocked: &BTreeSet<ServiceKey>) -> Option<Str
     let Status { activity, update_pending, update_downloaded, update_failed, .. } = status;
     let has_failed = status.releases.values().any(|it| it.failure().is_some());
     let flags = *update_pending || *update_downloaded || *update_failed != has_failed;
-    let settled = if blocked.is_empty() {
+    let goes_on_trying = status.releases.values().any(|it| matches!(it, ReleaseTrial::Failed(_)));
+    let settled = if goes_on_trying {
+        *activity == Activity::Applying && *update_failed && status.steps_in_flight.is_empty()
+    } else if blocked.is_empty() {
         *activity == Activity::Settled && !flags
     } else {
         // It says that it waits, for whom, and that this does not come.
@@ -292,10 +295,10 @@ fn says_unsettled(status: &Status, blocked: &BTreeSet<ServiceKey>) -> Option<Str
     (!settled).then(|| {
         let doing: Vec<_> = status.steps_in_flight.iter().map(ToString::to_string).collect();
         let waiting: Vec<_> = status.waiting.iter().map(ToString::to_string).collect();
-        let troubles = &status.troubles;
+        let (troubles, releases) = (&status.troubles, &status.releases);
         format!(
             "{activity:?}, pending {update_pending}, downloaded {update_downloaded}, failed {update_failed}; \
-             doing {doing:?}, waiting {waiting:?}, troubles {troubles:?}"
+             doing {doing:?}, waiting {waiting:?}, troubles {troubles:?}, releases {releases:?}"
         )
     })
 }
@@ -304,7 +307,8 @@ fn says_unsettled(status: &Status, blocked: &BTreeSet<ServiceKey>) -> Option<Str
 fn left_to_do(target: &Target, status: &Status, truth: &Current, blocked: &BTreeSet<ServiceKey>) -> Option<String> {
     let left = plan(target, &status.overrides, truth);
     // What a release that was not reached replaces is kept to fall back on.
-    let kept = |it: &&Step| !blocked.is_empty() && matches!(it, Step::Engine(EngineAction::RemoveImage(_)));
+    let is_proven = status.releases.values().all(|it| *it == ReleaseTrial::Good);
+    let kept = |it: &&Step| !(blocked.is_empty() && is_proven) && matches!(it, Step::Engine(EngineAction::RemoveImage(_)));
     let steps: Vec<_> = left.steps.iter().filter(|it| !kept(it)).map(ToString::to_string).collect();
     let waits = |it: &&Waiting| match it {
         Waiting::Boot(_) | Waiting::Configured(_) => false,
@@ -312,7 +316,8 @@ fn left_to_do(target: &Target, status: &Status, truth: &Current, blocked: &BTree
         _ => true,
     };
     let waiting: Vec<_> = left.waiting.iter().filter(waits).map(ToString::to_string).collect();
-    (!steps.is_empty() || !waiting.is_empty()).then(|| format!("left to do: {steps:?}, waiting for {waiting:?}"))
+    (!steps.is_empty() || !waiting.is_empty())
+        .then(|| format!("left to do: {steps:?}, waiting for {waiting:?}, releases {:?}", status.releases))
 }
 
 /// What an observer sees without the planner: containers, images, locks.

@@ -110,7 +110,12 @@ fn settled() -> StoredState {
     StoredState {
         identity: Some(Identity { uuid: UUID.into() }),
         keys: updating().keys,
-        targets: StoredTargets { wanted: wanted.clone(), last_good: wanted, good_apps: BTreeMap::new(), pulled: BTreeSet::new() },
+        targets: StoredTargets {
+            wanted: wanted.clone(),
+            last_good: wanted,
+            good_apps: BTreeMap::new(),
+            pulled: BTreeSet::new(),
+        },
         ..StoredState::default()
     }
 }

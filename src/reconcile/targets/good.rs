@@ -84,15 +84,23 @@ impl TargetTracker {
 
     /// The wanted releases that are neither proven good nor given up.
     pub(in crate::reconcile) fn on_trial(&self) -> Vec<App> {
+        self.unproven().cloned().collect()
+    }
+
+    fn unproven(&self) -> impl Iterator<Item = &App> {
         let apps = self.stored.wanted.iter().flat_map(|it| it.apps.values());
         let is_proven = |app: &App| self.good_app(app.id).is_some_and(|it| it.fingerprint() == app.fingerprint());
-        let is_tried = |app: &&App| self.rolls_back(app.id) && !is_proven(app) && self.rollback_of(app.id).is_none();
-        apps.filter(is_tried).cloned().collect()
+        apps.filter(move |app| self.rolls_back(app.id) && !is_proven(app) && self.rollback_of(app.id).is_none())
+    }
+
+    /// Whether a release is on trial: it is not proven good, nor given up.
+    pub(in crate::reconcile) fn has_trials(&self) -> bool {
+        !self.is_local_mode() && self.unproven().next().is_some()
     }
 
     /// Whether no release is on trial, and none failed.
     pub(in crate::reconcile) fn are_releases_proven(&self) -> bool {
-        self.on_trial().is_empty() && !self.is_rolled_back()
+        self.unproven().next().is_none() && !self.is_rolled_back()
     }
 
     /// The wanted release of an app is proven good: the targets must be saved. Returns whether a failure is forgotten for it.
