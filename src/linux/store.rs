@@ -23,7 +23,6 @@ use crate::linux::flash::FlashCounter;
 use crate::linux::off_thread;
 use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState, TargetTag};
 use crate::state::cloud::AccountRecord;
-use crate::state::history::HistoryEntry;
 use crate::state::{FlashWrites, LogCursors, Target, TargetError};
 
 mod accepted;
@@ -224,23 +223,6 @@ impl<F: StoreFiles> port::Store for Store<F> {
 
     fn flash_writes(&self) -> FlashWrites {
         self.shared.files.flash().map(FlashCounter::so_far).unwrap_or_default()
-    }
-}
-
-impl<F: StoreFiles> port::HistoryStore for Store<F> {
-    async fn load_history(&self) -> Vec<HistoryEntry> {
-        let shared = Arc::clone(&self.shared);
-        off_thread(move || shared.history()).await.unwrap_or_default()
-    }
-
-    async fn append_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
-        let (shared, bytes) = (Arc::clone(&self.shared), history::encode(entries));
-        off_thread(move || shared.append_history(&bytes)).await.map_err(StoreError::Interrupted)?
-    }
-
-    async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
-        let (shared, bytes) = (Arc::clone(&self.shared), history::encode(entries));
-        off_thread(move || shared.keep_history(&bytes)).await.map_err(StoreError::Interrupted)?
     }
 }
 

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::disk::{StateDirectory, StoreFiles};
-use super::{DRAFT, RECORD_BYTES, SharedStore, failed, is_spoiled};
-use crate::port::StoreError;
+use super::{DRAFT, RECORD_BYTES, SharedStore, Store, failed, is_spoiled};
+use crate::linux::off_thread;
+use crate::port::{HistoryStore, StoreError};
 use crate::state::AppId;
 use crate::state::history::{FieldChange, HistoryAction, HistoryEntry, HistoryObject, HistoryOutcome, KEPT, Requester};
 
@@ -137,6 +138,23 @@ impl<F: StoreFiles> SharedStore<F> {
 
     pub(super) fn keep_history(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.keep(HISTORY, bytes)
+    }
+}
+
+impl<F: StoreFiles> HistoryStore for Store<F> {
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        let shared = Arc::clone(&self.shared);
+        off_thread(move || shared.history()).await.unwrap_or_default()
+    }
+
+    async fn append_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        let (shared, bytes) = (Arc::clone(&self.shared), encode(entries));
+        off_thread(move || shared.append_history(&bytes)).await.map_err(StoreError::Interrupted)?
+    }
+
+    async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        let (shared, bytes) = (Arc::clone(&self.shared), encode(entries));
+        off_thread(move || shared.keep_history(&bytes)).await.map_err(StoreError::Interrupted)?
     }
 }
 

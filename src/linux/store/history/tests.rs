@@ -2,7 +2,6 @@ use std::path::Path;
 
 use super::super::Store;
 use super::*;
-use crate::port::HistoryStore as _;
 use crate::state::TargetError;
 use crate::state::history::{Cause, History, HistoryNote, KEPT_OVER_BOOTS};
 
