@@ -103,7 +103,12 @@ impl ReleaseTracker {
 impl<W: World> Reconciler<'_, W> {
     /// Judges the releases that are on trial, and publishes what is known of each.
     pub(super) fn judge_releases(&mut self) {
-        if self.targets.has_changed() || self.targets.is_local_mode() {
+        if self.targets.has_changed() {
+            return;
+        }
+        if self.targets.is_local_mode() {
+            // The owner's apps stand still: nothing is proven of them.
+            self.context.publish.send_if_modified(|it| !std::mem::take(&mut it.releases).is_empty());
             return;
         }
         for app in self.targets.on_trial() {
@@ -129,7 +134,10 @@ impl<W: World> Reconciler<'_, W> {
         self.publish_trials();
     }
 
-    fn judge(&mut self, app: &App) -> ReleaseVerdict {
+    fn judge(&mut self, wanted: &App) -> ReleaseVerdict {
+        // As it runs here: without optional services that this device cannot run, which would be waited for in vain.
+        let Some(target) = self.targets.completed().map(Arc::clone) else { return ReleaseVerdict::Open(Vec::new(), None) };
+        let Some(app) = target.apps.get(&wanted.id) else { return ReleaseVerdict::Open(Vec::new(), None) };
         let current = Arc::clone(self.observed.current());
         let plan = self.observed.plan();
         let evidence = ReleaseEvidence {
@@ -145,7 +153,7 @@ impl<W: World> Reconciler<'_, W> {
             is_busy: plan.busy.contains(&app.id),
             holds: holds(plan, app.id),
         };
-        self.targets.releases_mut().memory(app.id, &app.fingerprint()).judge(&evidence)
+        self.targets.releases_mut().memory(app.id, &wanted.fingerprint()).judge(&evidence)
     }
 
     /// Finds out what the failed services logged, before their containers are removed.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use boardkeeper::state::contract::{Contract, Requirement};
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, ReleaseTrial, Service};
 use tokio::time::sleep;
@@ -108,6 +109,17 @@ fn a_release_that_fails_goes_back_whole_and_is_not_begun_again() {
             }
         });
     }
+}
+
+#[test]
+fn a_service_that_the_device_cannot_run_is_not_waited_for() {
+    let mut release = release(1, Strategy::DownloadThenKill, Fault::None);
+    let requires = vec![Requirement::One { kind: "arch.sw".to_owned(), slug: Some("vax".to_owned()), version: None }];
+    release.contracts.push(Contract { service: Some("db".to_owned()), optional: true, requires });
+    run_scenario(&[release], async |scenario| {
+        sleep(10 * MINUTE).await;
+        assert_eq!((scenario.images(), trial(scenario)), (vec!["r/web:1".into()], Some(ReleaseTrial::Good)));
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use boardkeeper::port::CloudError;
 use boardkeeper::state::cloud::{CloudAccount, DeviceReport, Registration, ReportValue, TargetOrigin};
-use boardkeeper::state::{App, ContainerPhase, ServiceKey};
+use boardkeeper::state::{App, ContainerPhase, ReleaseTrial, ServiceKey};
 use tokio::time::Instant;
 
 use super::Model;
@@ -81,6 +81,12 @@ impl Model {
         let Some(told) = self.cloud.reported.apps.get(&app.uuid) else {
             return Some(format!("the cloud was told nothing of app {}", app.id));
         };
+        let trial = self.status.as_ref().and_then(|it| it.borrow().releases.get(&app.id).cloned());
+        if matches!(trial, Some(ReleaseTrial::Failed(_))) {
+            let word = told.releases.get(commit).and_then(|it| it.update_status);
+            return (word != Some("aborted"))
+                .then(|| format!("{commit} of app {} failed, and the cloud was told {word:?}", app.id));
+        }
         if told.release_uuid.as_ref() != Some(commit) {
             return Some(format!("app {} is at {commit}, and the cloud was told {:?}", app.id, told.release_uuid));
         }
