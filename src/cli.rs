@@ -12,6 +12,7 @@
 //! key      the device's key                    cli/key.rs
 //! page     a link to the page that logs in by itself      cli/page.rs
 //! local-mode  the owner's apps give way to a developer's   cli/local_mode.rs
+//! hand-over-locks  the package's unit gives the agent directories of update locks   cli/hand_over_locks.rs
 //! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/tool.rs
 //! log      how log lines look                  cli/log.rs
 //! client, stream, sse, events   the agent's API, asked and followed   cli/client.rs stream.rs sse.rs events.rs
@@ -27,6 +28,7 @@ mod client;
 pub mod doctor;
 mod events;
 pub mod gpio;
+pub mod hand_over_locks;
 pub mod history;
 pub mod join;
 pub mod key;
@@ -85,6 +87,9 @@ pub enum Command {
     Page(page::PageArgs),
     /// Switch local mode: the owner's apps stand still, and what a developer pushes runs.
     LocalMode(local_mode::LocalModeArgs),
+    /// Give the agent's user the directories of update locks that an engine created for root; run by the package's unit.
+    #[command(hide = true)]
+    HandOverLocks(hand_over_locks::HandOverLocksArgs),
     /// Show which board this is, how it was recognised, its LEDs and GPIO lines.
     Board(board::BoardArgs),
     /// Light, blink, walk and test LEDs.

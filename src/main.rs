@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Key(key) => key.show(),
         Command::Page(page) => page.show(),
         Command::LocalMode(args) => args.switch(),
+        Command::HandOverLocks(args) => args.hand_over(),
         Command::Board(args) => return board::run(&args),
         Command::Led(args) => return led::run(args),
         Command::Gpio(args) => return gpio::run(args),

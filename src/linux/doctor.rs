@@ -5,7 +5,7 @@ mod cloud;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -124,11 +124,9 @@ fn directory(path: &Path) -> Finding {
     }
 }
 
-/// Whether other users may write to a directory. The directory of update locks is root's, and the agent's group may write
-/// there.
+/// Whether other users may write to a directory.
 fn is_writable_by_others(path: &Path) -> bool {
-    let shared = path.ends_with("tmp/balena-supervisor/services") && fs::metadata(path).is_ok_and(|it| it.uid() == 0);
-    mode(path) & if shared { 0o002 } else { 0o022 } != 0
+    mode(path) & 0o022 != 0
 }
 
 fn keys(path: &Path) -> Finding {

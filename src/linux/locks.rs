@@ -18,6 +18,7 @@
 //!
 //! Every file is reached through directory handles that follow no symbolic link, because a container is root in its directory.
 
+mod hand_over;
 mod tree;
 mod watch;
 
@@ -30,6 +31,7 @@ use crate::linux::off_thread;
 use crate::port::{self, LockError};
 use crate::state::{AppId, Force, LockHolders, LockState, ServiceKey};
 
+pub use hand_over::hand_over;
 use tree::LockTree;
 
 /// The update locks below a host's root.

@@ -255,8 +255,8 @@ fn as_packaged_it_locks_services_whose_directories_the_engine_made_at_boot() {
 fn locks_what_the_engine_made(suite: Suite) {
     let mut machine = settled_on(suite, &format!("locks-of-root-{}", suite.name()));
     let whose = |machine: &Machine| machine.run(&format!("stat -c '%U:%G %a' {LOCKS} {LOCKS}/.. {LOCKS}/../.."));
-    let made_here = "boardkeeper:boardkeeper 1777\nboardkeeper:boardkeeper 755\nroot:boardkeeper 775";
-    assert_eq!(whose(&machine), made_here, "it made them itself, before the engine could");
+    let the_agents = "boardkeeper:boardkeeper 1777\nboardkeeper:boardkeeper 755\nboardkeeper:boardkeeper 755";
+    assert_eq!(whose(&machine), the_agents, "it made them itself, before the engine could");
     assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 200);
     // What an engine does at boot where /tmp is emptied; a service has put a link there before the agent comes.
     let engine = format!(
@@ -267,32 +267,62 @@ fn locks_what_the_engine_made(suite: Suite) {
     assert_eq!(machine.post("/v1/reboot", "").0, 202);
     assert_eq!(machine.ends(), REBOOTED);
     machine.boot();
-    let handed_over = "boardkeeper:boardkeeper 1777\nroot:boardkeeper 775\nroot:boardkeeper 775";
-    assert_eq!(whose(&machine), handed_over);
+    assert_eq!(whose(&machine), the_agents);
     assert_eq!(machine.run("stat -c %U /etc /etc/passwd"), "root\nroot");
     assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 423);
     assert_eq!(machine.post("/v1/restart", "{\"appId\":1,\"force\":true}").0, 200);
     assert_eq!(machine.run("stat -c %U /etc/passwd"), "root");
     // A container closed its own directory, and the engine made one more: the next start takes them over again.
     machine.run(&format!("chown 1000:1000 {LOCKS}; chmod 700 {LOCKS}; mkdir {LOCKS}/../other; systemctl restart boardkeeper"));
-    assert_eq!(whose(&machine), handed_over);
+    assert_eq!(whose(&machine), the_agents);
     assert_eq!(machine.run(&format!("stat -c '%U %a' {LOCKS}/../other")), "boardkeeper 1777");
     assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 200);
 }
 
 /// What a program with the rights of the agent's user can put in the way of root: links as directories of apps, and one that is
-/// a directory at one moment and a link at the next.
+/// a directory at one moment and a link at the next. `ARGV` says how long it pauses, and which directory it swaps.
 const SWAPS: &str = r#"
+    my ($pause, $swapped, $link) = @ARGV;
     chdir "/tmp/balena-supervisor/services" or die;
     symlink "/srv/victim", "absolute"; symlink "../../../srv/victim", "relative"; symlink "/srv/victim/web", "1/absolute";
-    mkdir "5"; mkdir "5/web"; symlink "../../../srv/victim", ".link";
+    symlink "/srv/victim", "3"; symlink "../../../srv/victim", "4"; mkdir "5"; mkdir "5/web";
+    my ($aside, $real) = ("$swapped.link", "$swapped.real");
+    symlink $link, $aside;
     for (;;) {
-        rename "5", ".real"; rename ".link", "5";
-        select undef, undef, undef, rand 0.003;
-        rename "5", ".link"; rename ".real", "5";
-        select undef, undef, undef, rand 0.003;
+        rename $swapped, $real; rename $aside, $swapped;
+        select undef, undef, undef, rand $pause;
+        rename $swapped, $aside; rename $real, $swapped;
+        select undef, undef, undef, rand $pause;
     }
 "#;
+
+/// Each level of the tree that the agent's user may rename, and what a link there leads root to.
+const LEVELS: [(&str, &str); 4] = [
+    ("/tmp/balena-supervisor/services/5", "/srv/victim"),
+    ("/tmp/balena-supervisor/services/1/web", "/srv/victim/web"),
+    ("/tmp/balena-supervisor/services", "/srv/victim"),
+    ("/tmp/balena-supervisor", "/srv/base"),
+];
+
+/// Root's directories are still root's.
+fn is_unharmed(machine: &Machine, seen: &str) {
+    let all = machine.run("find /srv -printf '%u %g %m\\n' | sort -u");
+    assert_eq!(all, "root root 755", "{seen}");
+}
+
+/// Runs commands of root's while the agent's user swaps a directory for a link as fast as it can.
+fn while_swapped(machine: &Machine, pause: &str, (swapped, link): (&str, &str), commands: impl FnOnce()) {
+    let mut swaps =
+        machine.shell(&format!("exec runuser -u boardkeeper -- perl -e '{SWAPS}' {pause} {swapped} {link}")).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    commands();
+    assert!(swaps.try_wait().unwrap().is_none(), "it swaps all the while");
+    machine.run("for it in /proc/[0-9]*; do case $(cat $it/comm) in perl) kill ${it##*/};; esac; done || true");
+    swaps.kill().unwrap();
+    swaps.wait().unwrap();
+    let (aside, real) = (format!("{swapped}.link"), format!("{swapped}.real"));
+    machine.run(&format!("if [ -e {real} ]; then rm -f {swapped}; mv {real} {swapped}; fi; rm -f {aside}"));
+}
 
 #[test]
 #[ignore = "needs `make power`"]
@@ -300,21 +330,31 @@ fn no_directory_of_roots_is_given_away_to_a_user_who_swaps_lock_directories_whil
     for suite in Suite::ALL {
         let machine = Machine::with_package(&format!("swaps-{}", suite.name()), suite);
         machine.run(
-            "mkdir -p /srv/victim/web /tmp/balena-supervisor/services/1; chown boardkeeper: /tmp/balena-supervisor/services/1",
+            "mkdir -p /srv/victim/web /srv/victim/5/web /srv/base/services/5/web /tmp/balena-supervisor/services/1/web
+            chown -R boardkeeper: /tmp/balena-supervisor/services",
         );
         // Not every kernel minds whose link it is in /tmp.
         machine.run("sysctl -qw fs.protected_symlinks=0 2> /dev/null || true");
-        let mut swaps = machine.shell(&format!("exec runuser -u boardkeeper -- perl -e '{SWAPS}'")).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
-        for start in 0..40 {
-            machine.run("systemctl reset-failed boardkeeper; systemctl restart boardkeeper");
-            let victim = machine.run("stat -c '%U %a' /srv/victim /srv/victim/web");
-            assert_eq!(victim, "root 755\nroot 755", "{suite:?}, start {start}");
+        while_swapped(&machine, "0.003", LEVELS[0], || {
+            for start in 0..40 {
+                machine.run("systemctl reset-failed boardkeeper; systemctl restart boardkeeper");
+                is_unharmed(&machine, &format!("{suite:?}, start {start}"));
+            }
+        });
+        machine.run("systemctl stop boardkeeper");
+        for level in LEVELS {
+            while_swapped(&machine, "0.0001", level, || {
+                // What it is refused is not of interest here.
+                machine.run(
+                    "for it in $(seq 500); do boardkeeper hand-over-locks /var/lib/boardkeeper 2> /dev/null || true; done",
+                );
+                is_unharmed(&machine, &format!("{suite:?}, {level:?}"));
+            });
         }
-        assert!(swaps.try_wait().unwrap().is_none(), "{suite:?}: it swaps all the while");
-        machine.run("for it in /proc/[0-9]*; do case $(cat $it/comm) in perl) kill ${it##*/};; esac; done || true");
-        swaps.kill().unwrap();
-        swaps.wait().unwrap();
+        // It still does what it is for.
+        machine.run("mkdir -p /tmp/balena-supervisor/services/7/web; boardkeeper hand-over-locks /var/lib/boardkeeper");
+        let whose = machine.run("stat -c '%U %a' /tmp/balena-supervisor/services/7 /tmp/balena-supervisor/services/7/web");
+        assert_eq!(whose, "boardkeeper 755\nboardkeeper 1777", "{suite:?}");
     }
 }
 

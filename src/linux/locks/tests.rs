@@ -228,6 +228,72 @@ async fn a_directory_we_are_not_let_into_is_a_lock_of_its_own_service() {
     assert_eq!(fs::read_dir(host.path("closed")).unwrap().count(), 2);
 }
 
+/// The agent's user, in tests that run as root.
+const AGENT: u32 = 1234;
+
+/// A host with a state directory of the agent's user. `None`: that takes root.
+fn host_of_the_agents() -> Option<(Host, PathBuf)> {
+    let host = host();
+    let state = host.root.path().join("state");
+    fs::create_dir(&state).unwrap();
+    std::os::unix::fs::chown(&state, Some(AGENT), Some(AGENT)).ok()?;
+    Some((host, state))
+}
+
+fn whose(path: &Path) -> (u32, u32, u32) {
+    let seen = fs::symlink_metadata(path).unwrap();
+    (seen.uid(), seen.gid(), seen.mode() & 0o7777)
+}
+
+#[test]
+fn what_an_engine_made_is_handed_over_to_the_agent_and_nothing_beside_or_below_it() {
+    let Some((host, state)) = host_of_the_agents() else { return };
+    let locks = host.root.path();
+    hand_over(locks, &state).unwrap();
+    fs::create_dir_all(host.path("web/deeper")).unwrap();
+    fs::create_dir_all(host.path("closed")).unwrap();
+    fs::set_permissions(host.path("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(host.path("closed"), Some(77), Some(77)).unwrap();
+    fs::write(host.path("web/updates.lock"), "").unwrap();
+    fs::write(host.path("file"), "").unwrap();
+    fs::create_dir_all(host.path("../no-app/web")).unwrap();
+    hand_over(locks, &state).unwrap();
+    for own in ["", "..", "../.."] {
+        assert_eq!(whose(&host.path(own)), (AGENT, AGENT, 0o755), "{own}");
+    }
+    for own in ["web", "closed"] {
+        assert_eq!(whose(&host.path(own)), (AGENT, AGENT, 0o1777), "{own}");
+    }
+    for roots in ["web/deeper", "web/updates.lock", "file", "../no-app", "../no-app/web", "../../.."] {
+        assert_eq!(whose(&host.path(roots)).0, 0, "{roots}");
+    }
+}
+
+#[test]
+fn no_link_has_root_hand_over_a_directory_elsewhere() {
+    let Some((host, state)) = host_of_the_agents() else { return };
+    let victim = host.root.path().join("victim");
+    fs::create_dir_all(victim.join("1/web")).unwrap();
+    fs::create_dir_all(victim.join("services/1/web")).unwrap();
+    let base = host.root.path().join("tmp/balena-supervisor");
+    for link in ["services/1/web", "services/1", "services", ""].map(|it| base.join(it).components().collect::<PathBuf>()) {
+        let _ = fs::remove_dir_all(&base);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(&victim, &link).unwrap();
+        hand_over(host.root.path(), &state).unwrap();
+        for roots in ["", "1", "1/web", "services", "services/1", "services/1/web"] {
+            assert_eq!(whose(&victim.join(roots)).0, 0, "{}: {roots}", link.display());
+        }
+        fs::remove_file(&link).unwrap();
+    }
+    // Any user may have been here first.
+    fs::create_dir_all(base.join("services/1/web")).unwrap();
+    std::os::unix::fs::chown(&base, Some(77), None).unwrap();
+    let error = hand_over(host.root.path(), &state).unwrap_err().to_string();
+    assert!(error.contains("belongs to uid 77"), "{error}");
+    assert_eq!(whose(&base.join("services/1/web")).0, 0);
+}
+
 /// The names of all entries below a directory, with the content and the owner of files.
 fn everything(dir: &Path) -> Vec<String> {
     let mut all = Vec::new();

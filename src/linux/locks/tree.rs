@@ -34,9 +34,9 @@ const LOCKFILE_BYTES: u64 = 1;
 /// The temporary name of a lock in the making, in the app's directory, which no container sees.
 const DRAFT: &CStr = c".draft.lock";
 /// Only the agent may write in it.
-const PRIVATE: Mode = Mode::from_raw_mode(0o755);
+pub(super) const PRIVATE: Mode = Mode::from_raw_mode(0o755);
 /// As `/tmp`: a service that is not root may lock too, and may not remove the agent's files.
-const SHARED: Mode = Mode::from_raw_mode(0o1777);
+pub(super) const SHARED: Mode = Mode::from_raw_mode(0o1777);
 /// How often to retry if a program takes a lock as fast as it is removed.
 const ATTEMPTS: usize = 3;
 

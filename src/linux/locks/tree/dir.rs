@@ -34,7 +34,7 @@ pub(super) struct EntryKind {
 
 impl OpenDir {
     /// Opens a directory whose path only the host's owner controls.
-    pub(super) fn trusted(path: &Path, shown: &str) -> Result<Self, LockError> {
+    pub(in crate::linux::locks) fn trusted(path: &Path, shown: &str) -> Result<Self, LockError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::open(path, flags, Mode::empty())
             .map_err(|why| LockError::Failed(format!("cannot open `{}`: {why}; check --root", path.display())))?;
@@ -77,8 +77,14 @@ impl OpenDir {
         }
     }
 
+    /// Gives it an owner and a mode, whatever user owned it. Needs root.
+    pub(in crate::linux::locks) fn give(&self, uid: Uid, gid: Gid, mode: Mode) -> Result<(), LockError> {
+        fs::fchown(&self.fd, Some(uid), Some(gid)).map_err(|why| failed("change the owner of", &self.shown, why))?;
+        fs::fchmod(&self.fd, mode).map_err(|why| failed("set the mode of", &self.shown, why))
+    }
+
     /// The uid of its owner.
-    pub(super) fn owner(&self) -> Result<Uid, LockError> {
+    pub(in crate::linux::locks) fn owner(&self) -> Result<Uid, LockError> {
         let stat = fs::fstat(&self.fd).map_err(|why| failed("look at", &self.shown, why))?;
         Ok(Uid::from_raw(stat.st_uid))
     }
@@ -161,7 +167,7 @@ impl OpenDir {
     }
 
     /// The path as the host sees it.
-    pub(super) fn shown(&self) -> &str {
+    pub(in crate::linux::locks) fn shown(&self) -> &str {
         &self.shown
     }
 
