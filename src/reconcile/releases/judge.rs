@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::state::config::RestartPolicy;
 use crate::state::release::MOST_RESTARTS;
-use crate::state::{App, Condition, Container, ContainerId, ContainerPhase, EngineTime, HealthStatus, Service};
+use crate::state::{App, Condition, Container, ContainerId, ContainerPhase, EngineTime, HealthStatus, Origin, Service};
 
 /// What a release is judged by.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(super) struct TrialMemory {
     started: BTreeMap<ContainerId, Instant>,
     /// Since when each service has run without a break.
     steady: BTreeMap<String, SteadyRun>,
+    /// How often a container of another supervisor was restarted before the agent saw it.
+    restarts_before: BTreeMap<ContainerId, u32>,
 }
 
 /// A service that runs, healthy where it has a health check.
@@ -134,6 +136,10 @@ impl TrialMemory {
         let started: BTreeMap<_, _> =
             started.map(|it| (it.id.clone(), self.started.get(&it.id).copied().unwrap_or(now))).collect();
         self.started = started;
+        let adopted = evidence.containers.values().filter(|it| matches!(it.made, Origin::Adopted(_)));
+        // What a container went through under another supervisor proves nothing of a release. A start by hand counts anew.
+        let before = |it: &Container| self.restarts_before.get(&it.id).copied().unwrap_or(it.restarts).min(it.restarts);
+        self.restarts_before = adopted.map(|it| (it.id.clone(), before(it))).collect();
         let is_steady = |it: &&(&&str, &&Container)| {
             it.1.phase == ContainerPhase::Running && it.1.health.is_none_or(|health| health == HealthStatus::Healthy)
         };
@@ -156,8 +162,9 @@ impl TrialMemory {
         let Some(container) = evidence.containers.get(name) else {
             return ServiceEvidence::Waits("has no container of this release yet".to_owned());
         };
-        if container.restarts > MOST_RESTARTS {
-            return ServiceEvidence::Failed(format!("it was restarted {} times", container.restarts));
+        let restarts = container.restarts - self.restarts_before.get(&container.id).copied().unwrap_or_default();
+        if restarts > MOST_RESTARTS {
+            return ServiceEvidence::Failed(format!("it was restarted {restarts} times"));
         }
         match container.phase {
             ContainerPhase::Created => ServiceEvidence::Waits("is not started yet".to_owned()),

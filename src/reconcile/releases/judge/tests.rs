@@ -120,6 +120,23 @@ async fn more_than_five_restarts_are_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn restarts_of_before_the_agent_took_a_container_over_are_no_failure() {
+    let mut trial = Trial::of("web web:1", "web web:1 running");
+    let config = trial.target.apps[&APP].services["web"].config.clone();
+    trial.change("web", |it| (it.made, it.restarts) = (Origin::Adopted(Box::new(config.into())), 40));
+    assert_eq!(trial.failures(), [""; 0]);
+    trial.change("web", |it| it.restarts = 45);
+    assert_eq!(trial.failures(), [""; 0]);
+    trial.change("web", |it| it.restarts = 46);
+    assert_eq!(trial.failures(), ["web: it was restarted 6 times"]);
+    // Started by hand, after which the engine counts anew.
+    trial.change("web", |it| it.restarts = 0);
+    assert_eq!(trial.failures(), [""; 0]);
+    trial.change("web", |it| it.restarts = 6);
+    assert_eq!(trial.failures(), ["web: it was restarted 6 times"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_fails_is_a_failure_if_another_service_waits_for_it() {
     let ended = |code| move |it: &mut Container| (it.phase, it.restart) = (ContainerPhase::Exited(code), RestartPolicy::No);
     for (others, code, failures) in [
