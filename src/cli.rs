@@ -9,6 +9,7 @@
 //! target   a target, checked and planned for   cli/target.rs
 //! doctor   what the agent needs, checked       cli/doctor.rs
 //! join     a cloud is joined, and left      cli/join.rs
+//! take-over  a balena supervisor's keys and target    cli/take_over.rs
 //! key      the device's key                    cli/key.rs
 //! page     a link to the page that logs in by itself      cli/page.rs
 //! local-mode  the owner's apps give way to a developer's   cli/local_mode.rs
@@ -43,6 +44,7 @@ pub mod sse;
 pub mod state;
 mod stream;
 mod table;
+pub mod take_over;
 pub mod target;
 mod terminal;
 pub mod tool;
@@ -81,6 +83,8 @@ pub enum Command {
     Join(join::JoinArgs),
     /// Make the device none of a cloud; its containers run on.
     Leave(join::LeaveArgs),
+    /// Take over the keys and the target of a balena supervisor, from its database.
+    TakeOver(take_over::TakeOverArgs),
     /// Print the device's key for the supervisor API.
     Key(key::KeyArgs),
     /// Print a link that opens the page of the device in a browser, and its QR code.

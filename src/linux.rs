@@ -24,6 +24,7 @@ pub mod signed_file;
 pub mod store;
 pub mod swappable_source;
 mod systemd;
+pub mod take_over;
 pub mod target_file;
 pub mod target_sources;
 pub mod target_url;

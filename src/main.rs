@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.show(),
         Command::Join(join) => join.join(),
         Command::Leave(leave) => leave.leave(),
+        Command::TakeOver(take_over) => take_over.take_over(),
         Command::Key(key) => key.show(),
         Command::Page(page) => page.show(),
         Command::LocalMode(args) => args.switch(),

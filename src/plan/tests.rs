@@ -467,7 +467,12 @@ fn another_supervisors_container_is_adopted() {
 fn no_service_is_given_the_devices_key_whatever_it_asks_for() {
     use Feature::{BalenaApi, BalenaSocket, BoardRev, Dbus, SupervisorApi};
     let own = "0123456789abcdef".repeat(4);
-    let keys = Keys { device: Secret::new(own.clone()), root: Secret::from_bytes([1; 32]), generations: BTreeMap::new() };
+    let keys = Keys {
+        device: Secret::new(own.clone()),
+        root: Secret::from_bytes([1; 32]),
+        generations: BTreeMap::new(),
+        kept: BTreeMap::new(),
+    };
     let device = Device { api_endpoint: Some("https://api.example.com".to_owned()), ..Device::default() };
     for shape in [Generation::Services, Generation::Single] {
         let mut target = parse_target("main main:1");

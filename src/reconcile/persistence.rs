@@ -156,7 +156,8 @@ async fn new_identity<W: World>(world: &W, settings: &ReconcilerSettings, unsave
 
 async fn new_keys<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut BTreeSet<RecordKind>) -> Keys {
     let device = settings.device_key.clone().unwrap_or_else(|| Secret::from_bytes(world.random().bytes()));
-    let keys = Keys { device, root: Secret::from_bytes(world.random().bytes()), generations: BTreeMap::new() };
+    let keys =
+        Keys { device, root: Secret::from_bytes(world.random().bytes()), generations: BTreeMap::new(), kept: BTreeMap::new() };
     if !save(world, &Record::Keys(keys.clone())).await {
         unsaved.insert(RecordKind::Keys);
     }

@@ -60,8 +60,12 @@ pub async fn preview(
         device.cloud_key = Some(account.key.clone());
     }
     check_contracts(&target, &device).map_err(|why| why.0)?;
-    let nothing =
-        || Keys { device: Secret::new(String::new()), root: Secret::new(String::new()), generations: BTreeMap::new() };
+    let nothing = || Keys {
+        device: Secret::new(String::new()),
+        root: Secret::new(String::new()),
+        generations: BTreeMap::new(),
+        kept: BTreeMap::new(),
+    };
     let keys = stored.keys.clone().unwrap_or_else(nothing);
     let complete = |target: &Target| {
         let mut target = target.clone();

@@ -3,7 +3,8 @@
 //! The device key is stored as it is, because its owner and the cloud must be given it. A service's key is not stored: it is
 //! derived from a secret root, the service, its app's uuid and how often the key was renewed. So a container recreated after a
 //! power cut gets the same key, and of service keys nothing but the root is on disk to be stolen. An app that takes the number
-//! of a removed app has other keys. The API sees only hashes.
+//! of a removed app has other keys. The API sees only hashes. Keys of a supervisor that the agent replaced are stored until
+//! they are renewed: containers that run have them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,6 +28,17 @@ pub struct Keys {
     pub root: Secret,
     /// How often a service's key was renewed. Absent: never.
     pub generations: BTreeMap<ServiceKey, u32>,
+    /// Keys that another supervisor gave to services, which count until they are renewed.
+    pub kept: BTreeMap<ServiceKey, KeptKey>,
+}
+
+/// A service's key that is not derived from the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptKey {
+    /// The uuid of the service's app. Another app of the same number does not have the key.
+    pub app_uuid: String,
+    /// The key.
+    pub key: Secret,
 }
 
 /// A service whose key the API accepts.
@@ -164,9 +176,12 @@ impl Secret {
 }
 
 impl Keys {
-    /// The key of a service of the app with this uuid: 64 hex digits.
+    /// The key of a service of the app with this uuid: 64 hex digits, unless another supervisor made it.
     #[must_use]
     pub fn of(&self, service: &ServiceKey, app_uuid: &str) -> Secret {
+        if let Some(kept) = self.kept.get(service).filter(|it| it.app_uuid == app_uuid) {
+            return kept.key.clone();
+        }
         let generation = self.generations.get(service).copied().unwrap_or_default();
         let mut mac = Hmac::<Sha256>::new_from_slice(self.root.reveal().as_bytes()).expect("HMAC takes a key of any length");
         // With the length of the name, which may contain blanks, so that no two services make the same text.
@@ -177,6 +192,7 @@ impl Keys {
 
     /// Renews the key of a service; the old key is worthless from now on.
     pub fn renew(&mut self, service: &ServiceKey) {
+        self.kept.remove(service);
         let generation = self.generations.entry(service.clone()).or_default();
         *generation = generation.wrapping_add(1);
     }
@@ -244,7 +260,12 @@ mod tests {
     use crate::state::AppId;
 
     fn keys() -> Keys {
-        Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() }
+        Keys {
+            device: Secret::new("d".repeat(64)),
+            root: Secret::new("r".repeat(64)),
+            generations: BTreeMap::new(),
+            kept: BTreeMap::new(),
+        }
     }
 
     #[test]

@@ -116,8 +116,12 @@ pub(crate) struct Response {
 
 impl TestDevice {
     pub(crate) fn new() -> Self {
-        let keys =
-            Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
+        let keys = Keys {
+            device: Secret::new("d".repeat(64)),
+            root: Secret::new("r".repeat(64)),
+            generations: BTreeMap::new(),
+            kept: BTreeMap::new(),
+        };
         let (intents, inbox) = mpsc::channel(2);
         let (publish, status) = watch::channel(device());
         let (requests, led_requests) = mpsc::channel(2);

@@ -28,6 +28,8 @@ pub(crate) struct Agent<'lab> {
     /// Where it listens; `None`: the default.
     listen: Option<String>,
     extra: Vec<String>,
+    /// The device's key.
+    key: &'static str,
     /// The target file, from its directory on.
     target: PathBuf,
     child: Option<Child>,
@@ -45,6 +47,7 @@ impl<'lab> Agent<'lab> {
             port,
             listen: Some(format!("127.0.0.1:{port}")),
             extra: Vec::new(),
+            key: KEY,
             target: "target.json".into(),
             child: None,
         }
@@ -76,6 +79,12 @@ impl<'lab> Agent<'lab> {
     /// The same with more arguments.
     pub(crate) fn arguments(mut self, more: &[&str]) -> Self {
         self.extra = more.iter().map(|it| (*it).to_owned()).collect();
+        self
+    }
+
+    /// The same with a key that it has from elsewhere.
+    pub(crate) fn known_by(mut self, key: &'static str) -> Self {
+        self.key = key;
         self
     }
 
@@ -165,7 +174,7 @@ impl<'lab> Agent<'lab> {
 
     /// One request with the device's key.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Reply {
-        self.ask_with(KEY, method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        self.ask_with(self.key, method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     /// One request with another key.
@@ -182,7 +191,7 @@ impl<'lab> Agent<'lab> {
 
     /// Whether the API answers.
     pub(crate) fn answers(&self) -> bool {
-        self.ask_with(KEY, "GET", "/ping", &json!({})).is_ok_and(|it| it.status == 200)
+        self.ask_with(self.key, "GET", "/ping", &json!({})).is_ok_and(|it| it.status == 200)
     }
 
     /// The whole picture.
@@ -192,7 +201,7 @@ impl<'lab> Agent<'lab> {
 
     /// What it says is wrong, or waited for: not what it was asked to do.
     pub(crate) fn words(&self) -> String {
-        let Ok(reply) = self.ask_with(KEY, "GET", "/agent/v1/state", &json!({})) else { return String::new() };
+        let Ok(reply) = self.ask_with(self.key, "GET", "/agent/v1/state", &json!({})) else { return String::new() };
         let Ok(picture) = serde_json::from_str::<Value>(&reply.body) else { return String::new() };
         ["engine", "waiting", "troubles", "rejected", "locks"].map(|part| picture[part].to_string()).join("\n")
     }
@@ -205,7 +214,7 @@ impl<'lab> Agent<'lab> {
 
     /// Whether what is, is what is wanted, and nothing is being done.
     pub(crate) fn is_settled(&self) -> bool {
-        let reply = self.ask_with(KEY, "GET", "/agent/v1/state", &json!({}));
+        let reply = self.ask_with(self.key, "GET", "/agent/v1/state", &json!({}));
         reply.is_ok_and(|it| it.status == 200 && it.json()["activity"] == "settled")
     }
 
@@ -246,7 +255,7 @@ fn program() -> OsString {
 impl Drop for Agent<'_> {
     fn drop(&mut self) {
         if panicking() {
-            let state = self.ask_with(KEY, "GET", "/agent/v1/state", &json!({})).map(|it| it.body);
+            let state = self.ask_with(self.key, "GET", "/agent/v1/state", &json!({})).map(|it| it.body);
             eprintln!("--- the agent's log\n{}\n--- its picture\n{state:?}\n--- containers\n", self.log());
             if self.lab.answers() {
                 eprintln!("{:#?}", self.lab.containers());

@@ -46,6 +46,7 @@ mod signer;
 mod soak;
 mod strategies;
 mod takeover;
+mod takeover_database;
 mod target;
 mod trial;
 mod troubles;

@@ -134,12 +134,12 @@ fn an_empty_entrypoint_clears_the_images_and_null_keeps_it() {
 }
 
 /// What release 19.0.5 makes of [`served`].
-fn fixture() -> Value {
+pub(crate) fn fixture() -> Value {
     serde_json::from_str(include_str!("fixtures/balena-19.0.5.json")).unwrap()
 }
 
 /// The app that release 19.0.5 was given.
-fn served() -> App {
+pub(crate) fn served() -> App {
     let web = Service::new("web", "tests/takeover:rich")
         .env("COLOUR", "blue")
         .label("io.balena.features.supervisor-api", "0")
@@ -170,6 +170,11 @@ pub(crate) fn build(lab: &Lab, name: &str, lines: &str) {
 
 /// What release 19.0.5 left, running, and an agent of ours that is to take it over.
 fn left_by_balena(lab: &Lab) -> (App, Agent<'_>) {
+    left_with(lab, &fixture())
+}
+
+/// The same with other containers.
+pub(crate) fn left_with<'lab>(lab: &'lab Lab, fixture: &Value) -> (App, Agent<'lab>) {
     let rich = "CMD [\"sleep\", \"100000\"]\nENTRYPOINT [\"/bin/busybox\"]\nENV OF=image\nLABEL of=image\nWORKDIR /tmp\nUSER 7\n\
         EXPOSE 81\nSTOPSIGNAL SIGQUIT\nVOLUME /var\nHEALTHCHECK --interval=9s CMD true\n";
     build(lab, "tests/takeover:rich", rich);
@@ -177,7 +182,7 @@ fn left_by_balena(lab: &Lab) -> (App, Agent<'_>) {
     let image =
         |tag: &str| lab.docker(&["image", "inspect", "-f", "{{.Id}}", &format!("tests/takeover:{tag}")]).trim().to_owned();
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let left = fixture().to_string().replace("IMAGE-RICH", &image("rich")).replace("IMAGE-PLAIN", &image("plain"));
+    let left = fixture.to_string().replace("IMAGE-RICH", &image("rich")).replace("IMAGE-PLAIN", &image("plain"));
     let left = left.replace("OS-VERSION", &os_version()).replace("HOST-NAME", host.trim());
     let left: Value = serde_json::from_str(&left).unwrap();
     let post = |path: &str, body: &Value| {

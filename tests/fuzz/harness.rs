@@ -20,7 +20,7 @@ use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Ov
 pub use cloud::cloud;
 pub use engine::{engine, labels, logs, replies};
 pub use events::events;
-pub use files::{config, locks, records, sysfs};
+pub use files::{config, database, locks, records, sysfs};
 pub use router::router;
 
 /// The device whose part of a document is ours.
@@ -56,7 +56,12 @@ pub fn compose(data: &[u8]) {
 
 /// Plans from nothing, and from a machine that has the images, so that containers are made.
 fn planned(target: &Target) {
-    let keys = Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
+    let keys = Keys {
+        device: Secret::new("d".repeat(64)),
+        root: Secret::new("r".repeat(64)),
+        generations: BTreeMap::new(),
+        kept: BTreeMap::new(),
+    };
     let target = plan::inject_supervisor_env(target, &Device::default(), &keys);
     let mut current = Current::default();
     let _ = plan::plan(&target, &Overrides::default(), &current);

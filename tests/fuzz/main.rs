@@ -16,10 +16,11 @@ const CORPORA_BYTES: u64 = 300 * 1024;
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its corpus.
-const TARGETS: [Target; 13] = [
+const TARGETS: [Target; 14] = [
     ("cloud", harness::cloud),
     ("compose", harness::compose),
     ("config", harness::config),
+    ("database", harness::database),
     ("engine", harness::engine),
     ("events", harness::events),
     ("labels", harness::labels),

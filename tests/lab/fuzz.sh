@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$PWD/target/fuzz
 sanitizer=${SANITIZER:-none}
-targets='target compose config locks logs records sysfs labels replies engine router cloud events'
+targets='target compose config database locks logs records sysfs labels replies engine router cloud events'
 # The longest input that means anything, in bytes: larger ones only take longer.
 longest=8192
 # Seconds for one input. They are the clock's: a machine that is busy with other things is no finding.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use boardkeeper::port::{BootWindow, CursorCopy, HistoryStore, Record, Store, StoredLeases, StoredTargets, TargetTag};
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::history::{Cause, History, HistoryAction, HistoryEntry, HistoryNote, HistoryObject, HistoryOutcome};
+use boardkeeper::state::keys::KeptKey;
 use boardkeeper::state::lease::Lease;
 use boardkeeper::state::{AppId, FlashPurpose, FlashWrites, Identity, ImageRef, Keys, LogCursors, Secret, ServiceKey, Target};
 
@@ -27,7 +28,9 @@ fn identity() -> Identity {
 
 fn keys() -> Keys {
     let generations = BTreeMap::from([(main_service(), 3)]);
-    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations }
+    let kept = KeptKey { app_uuid: "a".into(), key: Secret::new("0f1e2d3c4b5a69788796a5b4c3d2e1f0".into()) };
+    let kept = BTreeMap::from([(ServiceKey::new(AppId(2), "other"), kept)]);
+    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations, kept }
 }
 
 fn account(registered_at_ms: Option<i64>) -> AccountRecord {

@@ -60,7 +60,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let keys = Keys { device: key(), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
+        let keys =
+            Keys { device: key(), root: Secret::new("r".repeat(64)), generations: BTreeMap::new(), kept: BTreeMap::new() };
         Self {
             power: power::Power::new(),
             seen: RefCell::default(),

@@ -9,6 +9,7 @@ use boardkeeper::linux::store::{FORMAT, Store};
 use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
+use boardkeeper::state::keys::KeptKey;
 use boardkeeper::state::local_mode::{LocalModeRecord, LocalModeSwitch, LocalSession, SwitchEnd};
 use boardkeeper::state::{
     AppId, ContainerId, FailedRelease, FailedService, Identity, ImageId, ImageRef, Keys, Secret, ServiceKey, StartCount, Target,
@@ -241,7 +242,9 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
         0 => Record::Identity(Identity { uuid: "c0ffee00c0ffee00c0ffee00c0ffee00".into() }),
         1 => {
             let generations = services().map(|it| (it, u32::try_from(n).unwrap())).collect();
-            Record::Keys(Keys { device: Secret::new(format!("{n:064x}")), root: Secret::new("e2".repeat(32)), generations })
+            let kept = services().map(|it| (it, KeptKey { app_uuid: "a".into(), key: Secret::new(format!("{n:032x}f0")) }));
+            let (device, root, kept) = (Secret::new(format!("{n:064x}")), Secret::new("e2".repeat(32)), kept.collect());
+            Record::Keys(Keys { device, root, generations, kept })
         }
         2 => {
             // From a few bytes to several blocks, and the good one is the same one as often as not.

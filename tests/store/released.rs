@@ -68,6 +68,7 @@ fn updating() -> StoredState {
             device: Secret::new("d1".repeat(32)),
             root: Secret::new("e2".repeat(32)),
             generations: BTreeMap::from([(main.clone(), 3)]),
+            kept: BTreeMap::new(),
         }),
         targets: StoredTargets {
             wanted: Some(target("target-v3.json")),

@@ -26,7 +26,7 @@ fn target(document: &str) -> Target {
 
 fn keys(generation: u32) -> Keys {
     let generations = BTreeMap::from([(ServiceKey::new(AppId(1), "main"), generation)]);
-    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations }
+    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations, kept: BTreeMap::new() }
 }
 
 const ME: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";

@@ -14,7 +14,7 @@ use crate::linux::store::local_mode::LocalModeFile;
 use crate::port::{Record, StoredTargets};
 use crate::state::boot_config::{BootConfigRecord, BootVariables};
 use crate::state::cloud::{AccountRecord, ReleasePin};
-use crate::state::keys::{is_device_key, is_root};
+use crate::state::keys::{KeptKey, is_device_key, is_root};
 use crate::state::{self, AppId, ContainerId, ImageRef, Secret, ServiceKey};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,18 @@ pub(super) struct KeysFile {
     #[serde(deserialize_with = "root")]
     root: String,
     generations: Vec<Renewed>,
+    /// Of a supervisor that the agent replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    kept: Vec<Kept>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    app: u32,
+    service: String,
+    app_uuid: String,
+    #[serde(deserialize_with = "device_key")]
+    key: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -229,6 +241,7 @@ impl KeysFile {
             generations: generations
                 .map(|(key, &generation)| Renewed { app: key.app.0, service: key.service.clone(), generation })
                 .collect(),
+            kept: keys.kept.iter().map(|(service, kept)| Kept::of(service, kept)).collect(),
         }
     }
 
@@ -240,7 +253,24 @@ impl KeysFile {
             generations: generations
                 .map(|it| (ServiceKey::new(AppId(it.app), &it.service), it.generation))
                 .collect::<BTreeMap<_, _>>(),
+            kept: self.kept.into_iter().map(Kept::into_state).collect(),
         }
+    }
+}
+
+impl Kept {
+    fn of(service: &ServiceKey, kept: &KeptKey) -> Self {
+        Self {
+            app: service.app.0,
+            service: service.service.clone(),
+            app_uuid: kept.app_uuid.clone(),
+            key: kept.key.reveal().to_owned(),
+        }
+    }
+
+    fn into_state(self) -> (ServiceKey, KeptKey) {
+        let key = KeptKey { app_uuid: self.app_uuid, key: Secret::new(self.key) };
+        (ServiceKey::new(AppId(self.app), &self.service), key)
     }
 }
 

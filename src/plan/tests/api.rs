@@ -6,7 +6,12 @@ use super::*;
 
 #[test]
 fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_nothing() {
-    let keys = Keys { device: Secret::from_bytes([2; 32]), root: Secret::from_bytes([1; 32]), generations: BTreeMap::new() };
+    let keys = Keys {
+        device: Secret::from_bytes([2; 32]),
+        root: Secret::from_bytes([1; 32]),
+        generations: BTreeMap::new(),
+        kept: BTreeMap::new(),
+    };
     let gets_variables = |words: &str, label: Option<&str>, shape: Generation| {
         let mut target = parse_target(words);
         for app in target.apps.values_mut() {

@@ -33,7 +33,7 @@ pub(super) fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> Ta
         service_verbs: BTreeSet::new(),
     };
     let trial = wanted.map(|it| StartCount { document: target(it).fingerprint(), starts: trial });
-    let keys = Keys { device: secret(2), root: secret(1), generations: BTreeMap::new() };
+    let keys = Keys { device: secret(2), root: secret(1), generations: BTreeMap::new(), kept: BTreeMap::new() };
     let pulled = [wanted, good]
         .into_iter()
         .flatten()

@@ -14,6 +14,8 @@ use boardkeeper::document;
 use boardkeeper::linux::leds::host::{HostPaths, LedHost};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::linux::store::{self, Store};
+use boardkeeper::linux::take_over::sqlite::Database;
+use boardkeeper::linux::take_over::{self, TargetChoice};
 use boardkeeper::port::{Leds as _, Locks as _, Record, Store as _};
 use boardkeeper::state::keys::{is_device_key, is_root};
 use boardkeeper::state::{AppId, Force, Identity, Keys, LedRef, LockHolders, Pattern, Secret, ServiceKey};
@@ -34,6 +36,18 @@ pub fn config(data: &[u8]) {
     let raw = RawSettings { given, file, ..RawSettings::default() };
     if let Ok(config) = Config::read(&raw, &|_| None) {
         assert!(!config.listen.is_empty());
+    }
+}
+
+/// A supervisor's database: it is read or refused, and what is taken over are keys and a target as they may be.
+pub fn database(data: &[u8]) {
+    let Ok(database) = Database::parse(data.to_vec()) else { return };
+    let Ok(all) = take_over::inherit(&database, None, TargetChoice::Take) else { return };
+    let keys = all.device_key.iter().chain(all.service_keys.values().map(|it| &it.key));
+    assert!(keys.into_iter().all(|it| is_device_key(it.reveal())));
+    if let Some(target) = all.target {
+        let again = document::parse(&target.document, None).expect("what was accepted is accepted again");
+        assert_eq!(again, target);
     }
 }
 
@@ -86,7 +100,7 @@ pub fn records(data: &[u8]) {
             assert!(is_device_key(keys.device.reveal()) && is_root(keys.root.reveal()));
         }
         let (device, root) = (Secret::new("d1".repeat(32)), Secret::new("e2".repeat(32)));
-        let keys = Keys { device, root, generations: BTreeMap::new() };
+        let keys = Keys { device, root, generations: BTreeMap::new(), kept: BTreeMap::new() };
         store.save(&Record::Keys(keys.clone())).await.expect("there is room");
         store.save(&Record::Identity(Identity { uuid: super::UUID.to_owned() })).await.expect("there is room");
         let again = open().load().await.expect("it is loaded");

@@ -106,7 +106,12 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
 }
 
 fn known() -> Status {
-    let keys = Keys { device: Secret::new(KEY.repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
+    let keys = Keys {
+        device: Secret::new(KEY.repeat(64)),
+        root: Secret::new("r".repeat(64)),
+        generations: BTreeMap::new(),
+        kept: BTreeMap::new(),
+    };
     let access =
         keys.access([Grant { service: ServiceKey::new(AppId(1), "main"), app_uuid: "1".to_owned(), reach: KeyScope::App }]);
     Status { access, ..Status::default() }
