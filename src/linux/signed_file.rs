@@ -111,7 +111,7 @@ impl SignedFile {
             let changes = both.iter_mut().map(|it| it.poll_change(cx));
             let waits = changes.filter_map(|change| match change {
                 Poll::Ready(Ok(FileChange::Writing)) => Some((WRITING, true)),
-                Poll::Ready(Ok(FileChange::Done)) => Some((SETTLE, true)),
+                Poll::Ready(Ok(_)) => Some((SETTLE, true)),
                 // `arm` creates the watches again, and reports if that fails.
                 Poll::Ready(Err(_)) => Some((SETTLE, false)),
                 Poll::Pending => None,

@@ -26,9 +26,9 @@ use super::watch::{FileChange, FileWatcher};
 mod reading;
 
 pub use reading::{DOCUMENT_BYTES, read_once};
-use reading::{Print, look, print};
+use reading::{Print, compose_path, look, print};
 
-/// Wait after the file was created, removed or closed: more events may follow at once, such as a new file after a removal.
+/// Wait after the file was removed, or says something wrong: a new one, or the rest of it, may follow at once.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Wait after a write that no close has followed. Some writers never close the file.
@@ -48,6 +48,8 @@ pub struct TargetFile {
     files: RefCell<BTreeSet<PathBuf>>,
     /// When the file may be read. `None`: now.
     judge_at: Cell<Option<Instant>>,
+    /// It is read as soon as it was written, and what is wrong with it may be mended within [`SETTLE`].
+    is_early: Cell<bool>,
     asked: Notify,
 }
 
@@ -64,6 +66,7 @@ impl TargetFile {
             watch: RefCell::new(None),
             files: RefCell::default(),
             judge_at: Cell::new(None),
+            is_early: Cell::new(false),
             asked: Notify::new(),
         }
     }
@@ -103,13 +106,17 @@ impl TargetFile {
             change.map(|change| {
                 let wait = match change {
                     Ok(FileChange::Writing) => WRITING,
-                    Ok(FileChange::Done) => SETTLE,
+                    Ok(FileChange::Replaced) => Duration::ZERO,
+                    // No beginning of a JSON document is one; that of a compose file may be, without some of its services.
+                    Ok(FileChange::Written) if compose_path(&self.path).is_none() => Duration::ZERO,
+                    Ok(FileChange::Written | FileChange::Other) => SETTLE,
                     Err(_) => {
                         // `arm` creates the watch again, and reports if that fails.
                         *watch = None;
                         SETTLE
                     }
                 };
+                self.is_early.set(wait.is_zero());
                 self.judge_at.set(Some(Instant::now() + wait));
             })
         })
@@ -120,6 +127,10 @@ impl TargetFile {
     async fn settled(&self) {
         while self.change().now_or_never().is_some() {}
         while let Some(at) = self.judge_at.get() {
+            if at <= Instant::now() {
+                self.judge_at.set(None);
+                return;
+            }
             tokio::select! {
                 biased;
                 () = self.change() => {}
@@ -140,6 +151,11 @@ impl TargetFile {
                 (print(&wrong), Some(wrong.map(|_| Target::default())), BTreeSet::new())
             }
         };
+        let is_wrong = target.as_ref().is_some_and(Result::is_err);
+        if is_wrong && self.is_early.replace(false) {
+            self.judge_at.set(Some(Instant::now() + SETTLE));
+            return Look::Early;
+        }
         let is_new = self.given.replace(Some(print)) != Some(print);
         let has_other_files = self.files.replace(files.clone()) != files;
         match target.filter(|_| is_new) {
@@ -154,6 +170,8 @@ impl TargetFile {
 enum Look {
     /// It says something new.
     News(Result<Target, TargetError>),
+    /// It says something wrong, and was written a moment ago.
+    Early,
     /// It says the same, of other files, which are to be watched before they are read again.
     OtherFiles,
     /// It says the same.
@@ -167,7 +185,7 @@ impl Targets for TargetFile {
             self.settled().await;
             match self.look().await {
                 Look::News(news) => return news,
-                Look::OtherFiles => continue,
+                Look::Early | Look::OtherFiles => continue,
                 Look::Same => {}
             }
             let complaint = armed.err();
@@ -331,6 +349,51 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_wrong_with_a_file_that_was_just_written_may_be_mended() {
+        let lab = Lab::new("t.json");
+        let write = |more: bool, text: &str| {
+            use std::io::Write;
+            let mut file = fs::OpenOptions::new().create(true).append(more).write(true).open(lab.path("t.json")).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        let text = named("two");
+        write(false, &named("one"));
+        lab.file.next().await.unwrap();
+        fs::remove_file(lab.path("t.json")).unwrap();
+        lab.file.arm().unwrap();
+        write(false, &text[..9]);
+        lab.file.settled().await;
+        assert!(matches!(lab.file.look().await, Look::Early));
+        assert!(lab.file.judge_at.get().is_some(), "it is judged once more if nothing follows");
+        write(true, &text[9..]);
+        lab.file.settled().await;
+        assert!(matches!(lab.file.look().await, Look::News(Ok(target)) if target.name.as_deref() == Some("two")));
+    }
+
+    #[tokio::test]
+    async fn the_beginning_of_a_compose_file_is_not_taken_for_all_of_it() {
+        let lab = Lab::new("compose.yml");
+        lab.write("compose.yml", "services: {}\n");
+        lab.file.next().await.unwrap();
+        lab.write("compose.yml", "services:\n  a: {image: a}\n");
+        while lab.file.judge_at.get().is_none_or(|at| at > Instant::now() + SETTLE) {
+            lab.file.change().await;
+        }
+        assert!(!lab.file.is_early.get(), "more may be appended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_renamed_into_place_is_read_without_a_wait() {
+        let lab = Lab::new("compose.yml");
+        lab.write("compose.yml", "services: {}\n");
+        lab.file.next().await.unwrap();
+        lab.replace("compose.yml", "services:\n  a: {image: a}\n");
+        let began = Instant::now();
+        assert_eq!(lab.file.next().await.unwrap().apps.values().map(|it| it.services.len()).sum::<usize>(), 1);
+        assert_eq!(began.elapsed(), Duration::ZERO, "no timer was waited for");
+    }
+
+    #[tokio::test]
     async fn directories_may_come_go_and_move() {
         let lab = Lab::new("a/b/t.json");
         assert!(lab.next_name().await.unwrap_err().contains("no such file"));
@@ -383,8 +446,11 @@ mod tests {
         };
         assert_eq!(next_name.unwrap().name.as_deref(), Some("two"));
         lab.replace("t.json", &named("three"));
-        lab.next_name().now_or_never();
-        assert_eq!(lab.next_name().await.unwrap(), "three");
+        let next_name = match lab.next_name().now_or_never() {
+            Some(next_name) => next_name,
+            None => lab.next_name().await,
+        };
+        assert_eq!(next_name.unwrap(), "three");
     }
 
     #[tokio::test]

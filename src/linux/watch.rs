@@ -39,8 +39,12 @@ struct Watched {
 pub(in crate::linux) enum FileChange {
     /// A program is still writing it.
     Writing,
-    /// A program closed it after writing, or it appeared or disappeared.
-    Done,
+    /// A program closed it after writing.
+    Written,
+    /// It was renamed to its path, whole.
+    Replaced,
+    /// It disappeared, or something else happened to it or to the directories that lead to it.
+    Other,
 }
 
 impl FileWatcher {
@@ -156,16 +160,21 @@ fn read(events: &mut Inotify, places: &[Watched]) -> io::Result<Option<FileChang
 
 fn change(event: &Event<&OsStr>, places: &[Watched]) -> Option<FileChange> {
     if event.mask.contains(EventMask::Q_OVERFLOW) {
-        return Some(FileChange::Done);
+        return Some(FileChange::Other);
     }
     let mut of_watch = places.iter().filter(|it| it.watch == event.wd);
-    let ours = of_watch.any(|it| event.name.is_none_or(|name| it.is_link || name == it.name));
-    if !ours || event.mask.contains(EventMask::IGNORED) {
+    let place = of_watch.find(|it| event.name.is_none_or(|name| it.is_link || name == it.name))?;
+    if event.mask.contains(EventMask::IGNORED) {
         return None;
     }
-    let directory = event.mask.contains(EventMask::ISDIR);
-    let begun = !directory && event.mask.intersects(EventMask::MODIFY | EventMask::CREATE);
-    Some(if begun { FileChange::Writing } else { FileChange::Done })
+    // Of a link's neighbours it is not known which of them it leads through.
+    let is_file = !event.mask.contains(EventMask::ISDIR);
+    Some(match event.mask {
+        mask if is_file && mask.intersects(EventMask::MODIFY | EventMask::CREATE) => FileChange::Writing,
+        mask if is_file && !place.is_link && mask.contains(EventMask::CLOSE_WRITE) => FileChange::Written,
+        mask if is_file && !place.is_link && mask.contains(EventMask::MOVED_TO) => FileChange::Replaced,
+        _ => FileChange::Other,
+    })
 }
 
 fn absent(error: &io::Error) -> bool {

@@ -34,7 +34,7 @@ pub(super) fn look(path: &Path, uuid: Option<&str>, given: Option<Print>) -> Loo
 }
 
 /// Whether a path leads to a compose file: by its name, or because it is a folder.
-fn compose_path(path: &Path) -> Option<ComposePath<'_>> {
+pub(super) fn compose_path(path: &Path) -> Option<ComposePath<'_>> {
     let is_yaml = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("yml") || it.eq_ignore_ascii_case("yaml"));
     if path.is_dir() { Some(ComposePath::Folder(path)) } else { is_yaml.then_some(ComposePath::File(path)) }
 }
