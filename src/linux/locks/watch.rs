@@ -1,17 +1,18 @@
 //! Waiting for locks to be released and for hand-overs, with inotify.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::time::Duration;
 use std::{io, mem};
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use inotify::{EventMask, EventStream, Inotify, WatchMask};
+use inotify::{EventMask, EventStream, Inotify, WatchDescriptor, WatchMask};
 use tokio::time::sleep;
 use tracing::warn;
 
 use super::tree::LockTree;
 use super::tree::dir::OpenDir;
+use crate::linux::off_thread;
 use crate::port::LockError;
 use crate::state::ServiceKey;
 
@@ -40,15 +41,20 @@ pub(super) async fn signalled(tree: &LockTree, key: &ServiceKey) -> Result<(), L
     loop {
         let mut events = watched(tree, key)?;
         // Checked after the watch was set, so no file is missed.
-        loop {
+        let is_signalled = loop {
             if tree.is_signalled(key)? {
-                return Ok(());
+                break true;
             }
             match events.next().await {
                 Some(Ok(event)) if !event.mask.contains(EventMask::IGNORED) => (),
                 // The directory was removed: create it again, and watch it anew.
-                Some(Ok(_) | Err(_)) | None => break,
+                Some(Ok(_) | Err(_)) | None => break false,
             }
+        };
+        // The kernel takes some 15 ms to close a queue of events, in which this thread would answer nothing.
+        let _ = off_thread(move || drop(events)).await;
+        if is_signalled {
+            return Ok(());
         }
         sleep(PAUSE).await;
     }
@@ -79,20 +85,31 @@ struct Watch {
     complained: bool,
 }
 
+/// One queue of events for as long as the agent runs: the kernel takes some 15 ms to close one, in which this thread would
+/// answer nothing.
 struct Watched {
     events: Events,
-    /// The watches of services' directories. The others are of the directories above.
-    services: BTreeSet<i32>,
-    /// Directories changed while events were skipped.
+    /// The directories that are watched, by the kernel's number of the watch.
+    places: BTreeMap<i32, (WatchDescriptor, PlaceKind)>,
+    /// Directories came or went since they were watched.
     stale: bool,
     _kept: Option<OpenDir>,
+}
+
+/// What a watched directory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PlaceKind {
+    /// A service's own: its locks are in it.
+    Service,
+    /// Directories are in it.
+    Above,
 }
 
 impl Watch {
     /// Waits until a lock may have been released.
     async fn next(&mut self) {
         loop {
-            let Some(watched) = &mut self.watched else {
+            let Some(watched) = self.watched.as_mut().filter(|it| !it.stale) else {
                 self.begin().await;
                 if mem::replace(&mut self.missed, true) {
                     return;
@@ -105,9 +122,9 @@ impl Watch {
                     watched.drain();
                     return;
                 }
-                // A directory came or went; its events until it was watched are lost.
+                // A directory came or went; its events until it is watched are lost.
                 LockEvent::Directory => {
-                    self.watched = None;
+                    watched.stale = true;
                     sleep(PAUSE).await;
                 }
                 LockEvent::Else => (),
@@ -116,7 +133,11 @@ impl Watch {
     }
 
     async fn begin(&mut self) {
-        match Watched::new(&self.tree) {
+        let begun = match self.watched.take() {
+            Some(watched) => Ok(watched),
+            None => Watched::new(),
+        };
+        match begun.and_then(|it| it.armed(&self.tree)) {
             Ok(watched) => {
                 self.watched = Some(watched);
                 self.complained = false;
@@ -143,64 +164,73 @@ enum LockEvent {
 }
 
 impl Watched {
-    fn new(tree: &LockTree) -> Result<Self, String> {
-        let text = |why: io::Error| why.to_string();
-        let top = tree.make_services().map_err(|why| why.to_string())?;
-        let mut watched = Self { events: events().map_err(text)?, services: BTreeSet::new(), stale: false, _kept: tree.keep() };
-        watched.above(&top).map_err(text)?;
-        // Each directory is watched before it is listed, so that none in it is missed.
-        for app in children(&top) {
-            watched.above(&app).map_err(text)?;
-            for service in children(&app) {
-                let mask = WatchMask::DELETE | WatchMask::MOVED_FROM | WatchMask::ONLYDIR;
-                let descriptor = watched.events.watches().add(service.handle_path(), mask).map_err(text)?;
-                watched.services.insert(descriptor.get_watch_descriptor_id());
-            }
-        }
-        Ok(watched)
+    /// Nothing is watched yet.
+    fn new() -> Result<Self, String> {
+        let events = events().map_err(|why| why.to_string())?;
+        Ok(Self { events, places: BTreeMap::new(), stale: false, _kept: None })
     }
 
-    /// Watches a directory of directories.
-    fn above(&self, dir: &OpenDir) -> io::Result<()> {
-        let mask = WatchMask::CREATE
-            | WatchMask::MOVED_TO
-            | WatchMask::DELETE
-            | WatchMask::MOVED_FROM
-            | WatchMask::DELETE_SELF
-            | WatchMask::ONLYDIR;
-        self.events.watches().add(dir.handle_path(), mask).map(|_| ())
+    /// Watches the directories that are there now. Events until then are lost.
+    fn armed(mut self, tree: &LockTree) -> Result<Self, String> {
+        let text = |why: io::Error| why.to_string();
+        while let Some(Some(_)) = self.events.next().now_or_never() {}
+        let before = mem::take(&mut self.places);
+        self.stale = false;
+        let top = tree.make_services().map_err(|why| why.to_string())?;
+        let kept = tree.keep();
+        self.watch(&top, PlaceKind::Above).map_err(text)?;
+        // Each directory is watched before it is listed, so that none in it is missed.
+        for app in children(&top) {
+            self.watch(&app, PlaceKind::Above).map_err(text)?;
+            for service in children(&app) {
+                self.watch(&service, PlaceKind::Service).map_err(text)?;
+            }
+        }
+        for (number, (watch, _)) in before {
+            if !self.places.contains_key(&number) {
+                // The kernel has removed it, if the directory is gone.
+                let _ = self.events.watches().remove(watch);
+            }
+        }
+        Ok(Self { _kept: kept, ..self })
+    }
+
+    fn watch(&mut self, dir: &OpenDir, kind: PlaceKind) -> io::Result<()> {
+        let goes = WatchMask::DELETE | WatchMask::MOVED_FROM | WatchMask::ONLYDIR;
+        let mask = match kind {
+            PlaceKind::Service => goes,
+            PlaceKind::Above => goes | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::DELETE_SELF,
+        };
+        let watch = self.events.watches().add(dir.handle_path(), mask)?;
+        self.places.insert(watch.get_watch_descriptor_id(), (watch, kind));
+        Ok(())
     }
 
     async fn wait(&mut self) -> LockEvent {
-        if self.stale {
-            return LockEvent::Directory;
-        }
         match self.events.next().await {
-            Some(Ok(event)) => self.meaning(event.mask, event.wd.get_watch_descriptor_id(), event.name.as_deref()),
+            Some(Ok(event)) => self.meaning(event.mask, &event.wd, event.name.as_deref()),
             Some(Err(_)) | None => LockEvent::Directory,
         }
     }
 
-    fn meaning(&self, mask: EventMask, descriptor: i32, name: Option<&OsStr>) -> LockEvent {
-        if mask.intersects(EventMask::Q_OVERFLOW | EventMask::IGNORED) {
+    fn meaning(&self, mask: EventMask, watch: &WatchDescriptor, name: Option<&OsStr>) -> LockEvent {
+        if mask.contains(EventMask::Q_OVERFLOW) {
             return LockEvent::Directory;
         }
         let is_lock = name.is_some_and(|it| it.as_encoded_bytes().ends_with(b"updates.lock"));
-        match (self.services.contains(&descriptor), is_lock) {
-            (true, true) => LockEvent::Release,
-            (false, _) if mask.intersects(EventMask::ISDIR | EventMask::DELETE_SELF) => LockEvent::Directory,
+        match self.places.get(&watch.get_watch_descriptor_id()).map(|(_, kind)| *kind) {
+            Some(_) if mask.contains(EventMask::IGNORED) => LockEvent::Directory,
+            Some(PlaceKind::Service) if is_lock => LockEvent::Release,
+            Some(PlaceKind::Above) if mask.intersects(EventMask::ISDIR | EventMask::DELETE_SELF) => LockEvent::Directory,
             // Among them are the agent's own locks in the making: they are files beside the services' directories.
-            (true, false) | (false, _) => LockEvent::Else,
+            Some(PlaceKind::Service | PlaceKind::Above) | None => LockEvent::Else,
         }
     }
 
     /// Discards events that the item just given covers, unless they are about directories.
     fn drain(&mut self) {
         while let Some(Some(Ok(event))) = self.events.next().now_or_never() {
-            let meaning = self.meaning(event.mask, event.wd.get_watch_descriptor_id(), event.name.as_deref());
-            if meaning == LockEvent::Directory {
-                self.stale = true;
-            }
+            self.stale |= self.meaning(event.mask, &event.wd, event.name.as_deref()) == LockEvent::Directory;
         }
     }
 }
