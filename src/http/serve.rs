@@ -22,6 +22,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
+use tokio::task::coop::unconstrained;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
@@ -99,7 +100,9 @@ pub async fn serve_while_up(
             let _ = stream.set_nodelay(true);
             let reached = stream.local_addr().ok().map(|it| LocalAddress(it.ip().to_canonical()));
             let service = Answering::new(router.clone(), peer, reached, slot, stopping.clone());
-            open.push(serve_stream(stream, service, stopping.clone()));
+            // Each gives way after one response. A budget that all of them shared would be used up by the first of
+            // many, and the same ones would always come last.
+            open.push(unconstrained(serve_stream(stream, service, stopping.clone())));
         }
         if !is_accepting {
             info!("the machine shuts down; the API refuses new connections");
