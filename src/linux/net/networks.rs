@@ -20,8 +20,8 @@ use crate::state::private_network::same_network;
 
 /// The wait between an engine query that left a bridge unknown and the next query. It doubles each time.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-/// The engine is queried repeatedly for this long after a change, even if it knows every bridge that looks like one of an
-/// engine: a network whose bridge has a name its owner chose may not be in its list yet.
+/// The engine is queried repeatedly for this long after an interface came that it does not know, even if that does not look
+/// like one of an engine: a network whose bridge has a name its owner chose may not be in its list yet.
 const SETTLED: Duration = Duration::from_secs(2);
 /// The longest wait while the engine is unreachable.
 const UNREACHABLE_WAIT: Duration = Duration::from_secs(10);
@@ -67,40 +67,58 @@ impl EngineNetworks {
         Self(ways)
     }
 
+    /// Whether there is an interface that was not there before, and is none of the engine's: its network may not be in the
+    /// engine's list yet.
+    fn has_unknown(&self, addresses: &[InterfaceAddress], before: &[InterfaceAddress]) -> bool {
+        let is_new = |it: &InterfaceAddress| before.iter().all(|old| old.index != it.index);
+        addresses.iter().any(|it| is_new(it) && self.way(it.index).is_none())
+    }
+
     /// Whether there is a bridge that the engine has not reported yet.
     fn lacks_any(&self, addresses: &[InterfaceAddress]) -> bool {
         addresses.iter().any(|it| interfaces::is_bridge(&it.interface) && self.way(it.index).is_none())
     }
 }
 
-/// Queries the engine's bridges whenever addresses change, and publishes the result. Must be called within a runtime.
+/// Queries the engine's bridges whenever the addresses of networks change, and publishes the result. Must be called within a
+/// runtime.
 pub async fn follow(
     ask: impl AsyncFn() -> Result<Vec<Bridge>, EngineError>,
     publish: watch::Sender<EngineNetworks>,
 ) -> Infallible {
     let changes = AddressChanges::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
+    let mut settled = Vec::new();
     let mut wait = FIRST_WAIT;
     loop {
-        let (next, longest) = match look(&ask).await {
-            Ok((networks, complete)) => {
-                publish.send_if_modified(|it| {
-                    let differs = *it != networks;
-                    *it = networks;
-                    differs
-                });
-                (if complete && wait > SETTLED { LONGEST_WAIT } else { wait }, LONGEST_WAIT)
-            }
+        let addresses = network_addresses();
+        let networks = match ask_about(&ask, &addresses).await {
+            Ok(networks) => Some(networks),
             Err(why) => {
                 debug!(%why, "the engine does not say which networks are internal; new bridges stay closed");
-                (wait, UNREACHABLE_WAIT)
+                None
             }
         };
+        let longest = if networks.is_some() { LONGEST_WAIT } else { UNREACHABLE_WAIT };
+        let mut is_settled = false;
+        if let (Some(networks), Ok(addresses)) = (networks, &addresses) {
+            is_settled = !networks.lacks_any(addresses) && (wait > SETTLED || !networks.has_unknown(addresses, &settled));
+            publish.send_if_modified(|it| {
+                let differs = *it != networks;
+                *it = networks;
+                differs
+            });
+            if is_settled {
+                settled.clone_from(addresses);
+            }
+        }
         let next_change = async {
-            match &changes {
-                Some(changes) => changes.next().await,
-                None => pending().await,
+            let Some(changes) = &changes else { return pending().await };
+            // Containers that come and go change nothing here.
+            while network_addresses() == addresses {
+                changes.next().await;
             }
         };
+        let next = if is_settled { longest } else { wait };
         wait = match timeout(next.min(longest), next_change).await {
             Ok(()) => FIRST_WAIT,
             Err(_) => (wait * 2).min(longest),
@@ -108,10 +126,40 @@ pub async fn follow(
     }
 }
 
-/// Queries the engine once. Also says whether it knows every bridge.
-async fn look(ask: &impl AsyncFn() -> Result<Vec<Bridge>, EngineError>) -> Result<(EngineNetworks, bool), String> {
-    let addresses = interfaces::addresses().map_err(|why| why.to_string())?;
-    let networks = EngineNetworks::new(&addresses, &ask().await.map_err(|why| why.to_string())?);
-    let complete = !networks.lacks_any(&addresses);
-    Ok((networks, complete))
+/// The addresses of the machine by which other machines or containers may reach it: containers' own interfaces are left out.
+fn network_addresses() -> Result<Vec<InterfaceAddress>, String> {
+    let mut addresses = interfaces::addresses().map_err(|why| why.to_string())?;
+    addresses.retain(|it| it.interface != "lo" && !it.interface.starts_with("veth"));
+    Ok(addresses)
+}
+
+/// Queries the engine once about addresses that were read before.
+async fn ask_about(
+    ask: &impl AsyncFn() -> Result<Vec<Bridge>, EngineError>,
+    addresses: &Result<Vec<InterfaceAddress>, String>,
+) -> Result<EngineNetworks, String> {
+    let addresses = addresses.as_deref().map_err(Clone::clone)?;
+    Ok(EngineNetworks::new(addresses, &ask().await.map_err(|why| why.to_string())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(index: u32, interface: &str) -> InterfaceAddress {
+        InterfaceAddress { interface: interface.into(), index, ip: [10, 0, 0, u8::try_from(index).unwrap()].into(), prefix: 8 }
+    }
+
+    #[test]
+    fn only_an_interface_that_is_new_and_not_the_engines_may_still_become_its() {
+        let lan = address(2, "eth0");
+        let ours = address(3, "br-0123456789ab");
+        let named = address(4, "kitchen");
+        let bridge = Bridge { interface: "br-0123456789ab".into(), internal: false, subnets: Vec::new() };
+        let networks = EngineNetworks::new(&[lan.clone(), ours.clone(), named.clone()], &[bridge]);
+        let settled = [lan.clone()];
+        assert!(!networks.has_unknown(&[lan.clone(), ours.clone()], &settled), "the engine knows it");
+        assert!(networks.has_unknown(&[lan.clone(), ours, named.clone()], &settled), "the engine may name it in a moment");
+        assert!(!networks.has_unknown(&[lan.clone(), named.clone()], &[lan, named]), "it was there before");
+    }
 }
