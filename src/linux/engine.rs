@@ -7,6 +7,7 @@
 //! errors      failures, sorted by what the caller can do            engine/errors.rs
 //! labels      telling the agent's objects from others               engine/labels.rs
 //! observe     the snapshot of what the engine has                   engine/observe.rs
+//! lists       what of the last snapshot still counts                engine/lists.rs
 //! bridges     host interfaces of the engine's networks              engine/bridges.rs
 //! decode      the configuration of an adopted container             engine/decode.rs
 //! encode      the request that creates a container                  engine/encode.rs
@@ -35,6 +36,7 @@ mod errors;
 mod events;
 mod json;
 mod labels;
+mod lists;
 mod load;
 mod login;
 mod logs;
@@ -67,6 +69,8 @@ use crate::state::{ContainerId, DownloadProgress, EngineAction, EngineLogLine, I
 pub use bridges::Bridge;
 pub use connection::{EngineVersion, hosts};
 pub(in crate::linux) use transport::EngineStream;
+
+use lists::ListKind;
 
 /// Timeout of a snapshot.
 const OBSERVE: Duration = Duration::from_secs(30);
@@ -106,6 +110,7 @@ pub struct Engine {
     cloud_login: CloudLogin,
     connection: RefCell<connection::ConnectionState>,
     container_cache: RefCell<observe::ContainerCache>,
+    lists: RefCell<lists::ListCache>,
     /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
     reserved_bytes: RefCell<BTreeMap<ImageRef, u64>>,
     /// What registries said of images, and when: a cache.
@@ -121,6 +126,7 @@ impl Engine {
             cloud_login: CloudLogin::default(),
             connection: RefCell::default(),
             container_cache: RefCell::default(),
+            lists: RefCell::default(),
             reserved_bytes: RefCell::default(),
             remote_images: RefCell::default(),
         }
@@ -185,8 +191,14 @@ impl port::Engine for Engine {
     }
 
     async fn execute(&self, action: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
+        let _changing = self.changing(ListKind::of(action));
         // Boxed: the future is as large as the largest of the engine's actions.
-        Box::pin(self.execute_action(action, progress)).await
+        let executed = Box::pin(self.execute_action(action, progress)).await;
+        if executed.is_err() {
+            // What it needs may be gone.
+            self.lists.borrow_mut().forget_all();
+        }
+        executed
     }
 
     fn events(&self) -> impl Stream<Item = ()> {

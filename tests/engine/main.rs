@@ -8,6 +8,7 @@
 
 mod agent;
 mod agent_logs;
+mod calls;
 mod compose;
 mod crashes;
 mod demands;

@@ -7,6 +7,7 @@ use bollard::Docker;
 use tracing::info;
 
 use crate::linux::engine::errors::unreachable;
+use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::registry::{EngineMachine, Registries};
 use crate::linux::engine::{Engine, EngineStream, OBSERVE, transport};
 use crate::port::EngineError;
@@ -197,17 +198,18 @@ fn is_there(host: &str) -> bool {
 
 async fn ask(host: &str) -> Result<EngineConnection, EngineError> {
     let fail = |error| unreachable(host, &error);
-    let docker = transport::client(host).map_err(fail)?.negotiate_version().await.map_err(fail)?;
-    let version = docker.version().await.map_err(fail)?;
+    // Without a version in its path every engine answers; the paths after it name the newest that both sides speak.
+    let version = EngineJson(transport::get(host, "/version").await.map_err(fail)?);
+    let docker = transport::client(host, version.text("/ApiVersion")).map_err(fail)?;
     // The facts only help: an engine that gives none still runs containers.
     let info = docker.info().await.unwrap_or_default();
     let facts = EngineFacts {
         version: EngineVersion {
             host: host.to_owned(),
-            engine: version.version.unwrap_or_default(),
-            api: version.api_version.unwrap_or_default(),
-            arch: version.arch.unwrap_or_default(),
-            kernel: version.kernel_version.unwrap_or_default(),
+            engine: version.text("/Version").to_owned(),
+            api: version.text("/ApiVersion").to_owned(),
+            arch: version.text("/Arch").to_owned(),
+            kernel: version.text("/KernelVersion").to_owned(),
         },
         registries: Registries::new(&info),
         machine: info.architecture.unwrap_or_default(),

@@ -33,8 +33,10 @@ impl Engine {
             )));
         }
         let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
-        let base = self.base_of(&connection, spec.image.as_str(), spec.config.network_mode == NetworkMode::Host).await?;
-        let body = body(spec, base.as_ref());
+        let base = self.base_of(&connection, &spec.image, spec.config.network_mode == NetworkMode::Host).await?;
+        let body = body(spec, base.as_deref());
+        let further = body.labels.iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let has_further_networks = !later(&further).is_empty();
         // Engines before API 1.44 take a MAC address in a field that the client's library no longer has.
         let mac = spec.config.mac_address.as_deref().filter(|_| connection.api() < (1, 44)).map(|it| ("MacAddress", it.into()));
         let docker = with_field(&connection.docker, &body, mac);
@@ -52,6 +54,9 @@ impl Engine {
             Err(error) if is_conflict(&error) => return self.use_existing(&connection, spec, &what).await,
             Err(error) => return Err(sort(&what, &error)),
         };
+        if !has_further_networks {
+            return Ok(());
+        }
         let seen = self.inspect(&connection, &id, &what).await?;
         let connected = self.connect_missing(&connection, &seen, &what).await;
         if let Err(EngineError::Refused(_)) = &connected {
@@ -135,6 +140,10 @@ impl Engine {
     pub(super) async fn start(&self, which: &ContainerRef) -> Result<(), EngineError> {
         let connection = self.connection().await?;
         let what = format!("start {}", which.key);
+        let startable = self.container_cache.borrow().startable(&which.id).cloned();
+        if let Some(image) = startable {
+            return self.start_as_it_is(&connection, which, image.as_str(), &what).await;
+        }
         let seen = self.inspect(&connection, &which.id.0, &what).await?;
         if seen.is("/State/Paused") {
             return self.unpause(&connection, which, &what).await;
@@ -147,13 +156,22 @@ impl Engine {
         if let Err(lost @ EngineError::Unreachable(_)) = self.connect_missing(&connection, &seen, &what).await {
             return Err(lost);
         }
+        let image = seen.some_text("/Config/Image").unwrap_or_else(|| "its image".to_owned());
+        self.start_as_it_is(&connection, which, &image, &what).await
+    }
+
+    /// Starts a container that is neither paused nor lacks a network.
+    async fn start_as_it_is(
+        &self,
+        connection: &EngineConnection,
+        which: &ContainerRef,
+        image: &str,
+        what: &str,
+    ) -> Result<(), EngineError> {
         let started = connection.docker.start_container(&which.id.0, None::<StartContainerOptions>).await;
         self.forget(which);
         match started {
-            Err(error) if !is_so_already(&error) => {
-                let image = seen.some_text("/Config/Image").unwrap_or_else(|| "its image".to_owned());
-                Err(not_started(sort(&what, &error), &image, &self.settings.arch))
-            }
+            Err(error) if !is_so_already(&error) => Err(not_started(sort(what, &error), image, &self.settings.arch)),
             Ok(()) | Err(_) => Ok(()),
         }
     }

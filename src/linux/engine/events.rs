@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
 use crate::linux::engine::json::EngineJson;
+use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::{Engine, labels, transport};
 use crate::state::{ContainerId, HealthStatus};
 
@@ -65,6 +66,8 @@ type Batches = Pin<Box<dyn Stream<Item = Vec<Result<Value, Error>>>>>;
 struct EventWatcher<'a> {
     engine: &'a Engine,
     live: Option<(Batches, Instant)>,
+    /// Events of this engine, or of one before it, were read.
+    was_live: bool,
     backoff: Backoff,
     pause: Duration,
     /// The earliest time of the next item.
@@ -78,7 +81,15 @@ impl Engine {
     /// second, however many events the engine sends. Never ends.
     pub(super) fn watch(&self) -> impl Stream<Item = ()> {
         let (backoff, now) = (Backoff::new(MIN_BACKOFF, MAX_BACKOFF), Instant::now());
-        let watch = EventWatcher { engine: self, live: None, backoff, pause: Duration::ZERO, next_item: now, events: (now, 0) };
+        let watch = EventWatcher {
+            engine: self,
+            live: None,
+            was_live: false,
+            backoff,
+            pause: Duration::ZERO,
+            next_item: now,
+            events: (now, 0),
+        };
         stream::unfold(watch, async |mut watch| {
             watch.next().await;
             Some(((), watch))
@@ -86,8 +97,6 @@ impl Engine {
     }
 
     async fn subscribe(&self) -> Option<Batches> {
-        // Found anew each time: the engine that comes back may be another release.
-        self.forget_connection();
         // Events were missed meanwhile.
         self.container_cache.borrow_mut().forget_all();
         let connection = self.connection().await.inspect_err(|error| debug!(%error, "no engine to listen to")).ok()?;
@@ -104,8 +113,10 @@ impl Engine {
     /// event has an unknown form. An unknown term ends nothing: the engine may be newer, and run foreign containers.
     pub(super) fn concerns(&self, event: &EngineJson) -> bool {
         let mut cache = self.container_cache.borrow_mut();
+        let mut lists = self.lists.borrow_mut();
         if event.at("/Actor").is_none() {
             cache.forget_all();
+            lists.forget_all();
             return true;
         }
         let id = event.text("/Actor/ID");
@@ -114,18 +125,28 @@ impl Engine {
                 if health_of(event).is_some_and(|it| cache.knows_health(id, Some(it))) {
                     return false;
                 }
+                lists.forget(ListKind::Containers);
                 let lends = cache.lends_its_network(id);
                 cache.forget(&ContainerId(id.to_owned()));
                 lends || labels::supervised(&event.labels("/Actor/Attributes"))
             }
             // Containers leave networks all the time. The agent's do when they are stopped, or when a user disconnects them.
             "network" if event.text("/Action") == "disconnect" => {
+                lists.forget(ListKind::Containers);
                 let container = event.text("/Actor/Attributes/container");
                 let ours = cache.knows(container);
                 cache.forget(&ContainerId(container.to_owned()));
                 ours
             }
-            _ => true,
+            kind => {
+                match kind {
+                    "network" => lists.forget(ListKind::Networks),
+                    "volume" => lists.forget(ListKind::Volumes),
+                    "image" => lists.forget(ListKind::Images),
+                    _ => lists.forget_all(),
+                }
+                true
+            }
         }
     }
 }
@@ -143,6 +164,12 @@ fn health_of(event: &EngineJson) -> Option<HealthStatus> {
     HealthStatus::named(if health.is_empty() { event.text("/Actor/Attributes/health_status") } else { health })
 }
 
+impl Drop for EventWatcher<'_> {
+    fn drop(&mut self) {
+        self.engine.lists.borrow_mut().set_watched(false);
+    }
+}
+
 impl EventWatcher<'_> {
     /// Waits for the next item.
     async fn next(&mut self) {
@@ -151,7 +178,13 @@ impl EventWatcher<'_> {
             let Some((batches, _)) = &mut self.live else {
                 // Backoff, also for an engine that closes the stream at once.
                 tokio::time::sleep(self.pause).await;
+                if self.was_live {
+                    // Found anew: the engine that comes back may be another release.
+                    self.engine.forget_connection();
+                }
                 if let Some(batches) = self.engine.subscribe().await {
+                    self.engine.lists.borrow_mut().set_watched(true);
+                    self.was_live = true;
                     self.live = Some((batches, Instant::now()));
                     return self.gave_item();
                 }
@@ -184,6 +217,7 @@ impl EventWatcher<'_> {
 
     /// Drops the stream. The next item comes with the next subscription.
     fn hang_up(&mut self, lost: bool) {
+        self.engine.lists.borrow_mut().set_watched(false);
         let since = self.live.take().map_or_else(Instant::now, |(_, since)| since);
         if !lost {
             warn!(events = self.events.1, "the engine sends too many events; the agent reads its whole state instead");

@@ -1,4 +1,5 @@
-//! The snapshot of what the engine has. Four calls run concurrently; a container is inspected only if it is new or changed.
+//! The snapshot of what the engine has. Up to four lists are requested concurrently, and a container is inspected only if it is
+//! new or changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use crate::linux::engine::connection::{EngineConnection, moment};
 use crate::linux::engine::errors::{found, is_port_taken, sort};
 use crate::linux::engine::json::{EngineJson, list};
 use crate::linux::engine::labels::{self, Labels};
-use crate::linux::engine::{Engine, decode, transport};
+use crate::linux::engine::lists::ListKind;
+use crate::linux::engine::{Engine, decode, encode, transport};
 use crate::port::{EngineError, EngineSnapshot};
 use crate::state::config::RestartPolicy;
 use crate::state::{
@@ -26,8 +28,8 @@ const AT_ONCE: usize = 16;
 /// What was last seen of containers.
 #[derive(Debug, Default)]
 pub(super) struct ContainerCache {
-    /// Containers that were inspected, with their state at that time.
-    known: BTreeMap<ContainerId, (String, Container)>,
+    /// Containers that were inspected.
+    known: BTreeMap<ContainerId, KnownContainer>,
     /// The last error for each container that the engine cannot describe.
     undescribed: BTreeMap<ContainerId, String>,
     /// What images give, by image and by whether the container is on the host's network.
@@ -36,7 +38,25 @@ pub(super) struct ContainerCache {
     owners: BTreeSet<String>,
 }
 
+/// A container that was inspected.
+#[derive(Debug)]
+struct KnownContainer {
+    /// Its listed state at that time.
+    state: String,
+    /// Its label names further networks, which it is connected to before its start.
+    has_later_networks: bool,
+    container: Container,
+}
+
 impl ContainerCache {
+    /// The image of a container that only has to be started: it was created or has ended when it was last seen, and nothing has
+    /// changed it since.
+    pub(super) fn startable(&self, id: &ContainerId) -> Option<&ImageRef> {
+        let known = self.known.get(id).filter(|it| !it.has_later_networks)?;
+        let is_startable = matches!(known.container.phase, ContainerPhase::Created | ContainerPhase::Exited(_));
+        is_startable.then_some(&known.container.image_ref)
+    }
+
     /// Has the next snapshot inspect this container.
     pub(super) fn forget(&mut self, id: &ContainerId) {
         self.known.remove(id);
@@ -54,12 +74,17 @@ impl ContainerCache {
 
     /// Whether this is the health last seen of a container.
     pub(super) fn knows_health(&self, id: &str, health: Option<HealthStatus>) -> bool {
-        self.known.iter().any(|(it, (_, container))| it.0 == id && container.health == health)
+        self.known.iter().any(|(it, known)| it.0 == id && known.container.health == health)
     }
 
     /// Whether this is one of the agent's containers.
     pub(super) fn knows(&self, id: &str) -> bool {
         self.known.keys().any(|it| it.0 == id)
+    }
+
+    /// Whether there is a container that the engine cannot describe.
+    fn has_undescribed(&self) -> bool {
+        !self.undescribed.is_empty()
     }
 
     /// Records an error for a container. Whether the last one was the same.
@@ -75,16 +100,23 @@ impl Engine {
             let all = self.list(&connection, "list containers", "/containers/json?all=true").await?;
             self.containers(&connection, &all).await
         };
+        let containers = self.listed(|it| &mut it.containers, containers);
         let images = async {
             let all = self.list(&connection, "list images", "/images/json?digests=true").await?;
             Ok(all.iter().filter_map(image).collect())
         };
+        let images = self.listed(|it| &mut it.images, images);
         let networks = async { Ok(super::resources::networks(self.list(&connection, "list networks", "/networks").await?)) };
+        let networks = self.listed(|it| &mut it.networks, networks);
         let volumes = async {
             let all = self.get(&connection, "/volumes").await.map_err(|error| sort("list volumes", &error))?;
             Ok(super::resources::volumes(all.items("/Volumes")))
         };
+        let volumes = self.listed(|it| &mut it.volumes, volumes);
         let (containers, images, networks, volumes) = try_join!(containers, images, networks, volumes)?;
+        if self.container_cache.borrow().has_undescribed() {
+            self.lists.borrow_mut().forget(ListKind::Containers);
+        }
         Ok(EngineSnapshot { containers, images, networks, volumes })
     }
 
@@ -117,35 +149,55 @@ impl Engine {
         found(&format!("look at image {name}"), connection.docker.inspect_image(name).await)
     }
 
-    /// What an image and the engine give to a container that asks for nothing. `None`: the image is not present, or the engine
-    /// cannot describe it.
+    /// What an image and the engine give to a container that asks for nothing. An image never changes, so each is inspected once.
+    /// `None`: the image is not present, or the engine cannot describe it.
     pub(super) async fn base_of(
+        &self,
+        connection: &EngineConnection,
+        image: &ImageRef,
+        on_host: bool,
+    ) -> Result<Option<Arc<ContainerConfig>>, EngineError> {
+        let id = self.lists.borrow().images.known().iter().find(|it| it.names.contains(image)).map(|it| it.id.clone());
+        match id {
+            Some(id) => self.base_of_id(connection, id, on_host).await,
+            None => self.request_base(connection, image.as_str(), on_host).await,
+        }
+    }
+
+    async fn base_of_id(
+        &self,
+        connection: &EngineConnection,
+        image: ImageId,
+        on_host: bool,
+    ) -> Result<Option<Arc<ContainerConfig>>, EngineError> {
+        let of = (image, on_host);
+        if let Some(known) = self.container_cache.borrow().bases.get(&of) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let base = self.request_base(connection, &of.0.0, on_host).await?;
+        Ok(base.map(|it| Arc::clone(self.container_cache.borrow_mut().bases.entry(of).or_insert(it))))
+    }
+
+    async fn request_base(
         &self,
         connection: &EngineConnection,
         image: &str,
         on_host: bool,
-    ) -> Result<Option<ContainerConfig>, EngineError> {
+    ) -> Result<Option<Arc<ContainerConfig>>, EngineError> {
         let image = match self.image(connection, image).await {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             details => details.ok().flatten(),
         };
-        Ok(image.map(|it| decode::base(&it.config.unwrap_or_default(), &connection.facts, on_host)))
+        Ok(image.map(|it| Arc::new(decode::base(&it.config.unwrap_or_default(), &connection.facts, on_host))))
     }
 
-    /// Adds the outcome of each container that was inspected. An image never changes, so each image is inspected once.
+    /// Adds the outcome of each container that was inspected.
     async fn log_outcomes(&self, connection: &EngineConnection, looked: &mut [Looked]) -> Result<(), EngineError> {
         for it in looked {
             let Some((hash, on_host)) = it.outcome.take() else { continue };
-            let of = (it.container.image.clone(), on_host);
-            let known = self.container_cache.borrow().bases.get(&of).cloned();
-            let base = match known {
-                Some(base) => base,
-                None => match self.base_of(connection, &of.0.0, on_host).await? {
-                    Some(base) => self.container_cache.borrow_mut().bases.entry(of).or_insert(Arc::new(base)).clone(),
-                    None => continue,
-                },
-            };
-            it.container.outcome = Some(Outcome { hash, base });
+            if let Some(base) = self.base_of_id(connection, it.container.image.clone(), on_host).await? {
+                it.container.outcome = Some(Outcome { hash, base });
+            }
         }
         Ok(())
     }
@@ -154,7 +206,7 @@ impl Engine {
         let ours: Vec<_> = list.iter().filter_map(ListedContainer::new).collect();
         // Forget what is not listed any more, or is listed in another state.
         let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
-        self.container_cache.borrow_mut().known.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
+        self.container_cache.borrow_mut().known.retain(|id, it| listed.get(id) == Some(&&it.state));
         let new: Vec<_> = ours.into_iter().filter(|it| !self.container_cache.borrow().known.contains_key(&it.id)).collect();
         let looked = stream::iter(new.into_iter().map(|it| self.details_or_less(connection, it))).buffer_unordered(AT_ONCE);
         let looked: Vec<Option<Looked>> = looked.try_collect().await?;
@@ -170,16 +222,21 @@ impl Engine {
     fn remember(&self, looked: Vec<Looked>) -> Vec<Container> {
         let mut seen = self.container_cache.borrow_mut();
         let mut undescribed = Vec::new();
-        for Looked { state, container, .. } in looked {
+        for Looked { state, container, has_later_networks, .. } in looked {
             match state {
-                Some(state) => drop(seen.known.insert(container.id.clone(), (state, container))),
+                Some(state) => {
+                    let known = KnownContainer { state, has_later_networks, container };
+                    seen.known.insert(known.container.id.clone(), known);
+                }
                 None => undescribed.push(container),
             }
         }
         seen.undescribed.retain(|id, _| undescribed.iter().any(|it| it.id == *id));
         let ContainerCache { known, bases, .. } = &mut *seen;
-        bases.retain(|(image, _), _| known.values().any(|(_, it)| it.image == *image));
-        seen.known.values().map(|(_, container)| container.clone()).chain(undescribed).collect()
+        let lists = self.lists.borrow();
+        let is_there = |image: &ImageId| lists.images.known().iter().any(|it| it.id == *image);
+        bases.retain(|(image, _), _| known.values().any(|it| it.container.image == *image) || is_there(image));
+        known.values().map(|it| it.container.clone()).chain(undescribed).collect()
     }
 
     /// For each container that shares namespaces: since when their owners run, and whether they exist. The owners may be
@@ -240,13 +297,17 @@ impl Engine {
         listed: ListedContainer,
     ) -> Result<Option<Looked>, EngineError> {
         match self.details(connection, &listed).await {
-            Ok(seen) => Ok(seen.map(|(container, outcome)| Looked { state: Some(listed.state), container, outcome })),
+            Ok(seen) => Ok(seen.map(|(container, outcome)| {
+                let has_later_networks = !encode::later(&listed.labels).is_empty();
+                Looked { state: Some(listed.state), container, outcome, has_later_networks }
+            })),
             Err(lost @ EngineError::Unreachable(_)) => Err(lost),
             Err(EngineError::Refused(why) | EngineError::Missing(why) | EngineError::InUse(why) | EngineError::Full(why)) => {
                 if !self.container_cache.borrow_mut().set_error(&listed.id, &why) {
                     warn!(service = %listed.key, why, "the engine cannot inspect a container; its list entry is used");
                 }
-                Ok(Some(Looked { state: None, container: undescribed(listed, why), outcome: None }))
+                let container = undescribed(listed, why);
+                Ok(Some(Looked { state: None, container, outcome: None, has_later_networks: true }))
             }
         }
     }
@@ -287,6 +348,8 @@ struct Looked {
     state: Option<String>,
     container: Container,
     outcome: Label,
+    /// Its label names further networks.
+    has_later_networks: bool,
 }
 
 /// A container of the agent, as listed.

@@ -399,7 +399,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_registry_told_is_claimed_until_the_engine_has_told_of_every_layer() {
         let (engine, image) = (scripted::engine(Path::new("/nowhere")), ImageRef::new("app:1"));
-        let connection = EngineConnection { docker: transport::client("unix:///nowhere").unwrap(), facts: Rc::default() };
+        let connection =
+            EngineConnection { docker: transport::client("unix:///nowhere", "1.41").unwrap(), facts: Rc::default() };
         let begun = || ["a", "b", "c"].map(|it| line(it, if it == "c" { "Already exists" } else { "Pulling fs layer" }, 0, 0));
         let reserved = async |reported: u64, lines: &[CreateImageInfo]| {
             let lines = begun().into_iter().chain(lines.iter().cloned()).map(Ok);

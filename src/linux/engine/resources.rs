@@ -21,20 +21,18 @@ impl Engine {
     pub(super) async fn create_network(&self, network: &Network) -> Result<(), EngineError> {
         let connection = self.connection().await?;
         let what = format!("create network {}", network.name);
-        if self.ensure_single_network(&connection, network).await? {
-            return Ok(());
-        }
         let body = network_body(network);
-        // Two requests at once would create two. Engines from API 1.44 on reject the second by themselves.
+        // Older engines allow two networks of one name, and look for one only if they are asked to. Where an earlier request that
+        // timed out has created one all the same, the planner removes the younger.
         let check = (connection.api() < (1, 44)).then(|| ("CheckDuplicate", true.into()));
         match with_field(&connection.docker, &body, check).create_network(body.clone()).await {
+            Ok(_) => return Ok(()),
             Err(error) if !is_conflict(&error) => return Err(lacks_driver(network, sort(&what, &error))),
-            Ok(_) | Err(_) => {}
+            Err(_) => {}
         }
-        // Older engines allow two networks of one name: an earlier request that timed out may have created one all the same.
         let made = self.ensure_single_network(&connection, network).await?;
         made.then_some(())
-            .ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine took it and does not have it")))
+            .ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine says that it has one, and has none")))
     }
 
     /// Whether the network exists and a supervisor created it for this app. Of duplicates the oldest stays.
@@ -77,16 +75,6 @@ impl Engine {
     pub(super) async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {
         let connection = self.connection().await?;
         let (name, what) = (&volume.name, format!("create volume {}", volume.name));
-        if let Some(seen) = found(&what, connection.docker.inspect_volume(name).await)? {
-            let labels: Labels = seen.labels.into_iter().collect();
-            return if labels::supervised(&labels) {
-                Ok(())
-            } else {
-                Err(EngineError::Refused(format!(
-                    "cannot {what}: there is one of that name that no supervisor made; remove it"
-                )))
-            };
-        }
         let mut labels = volume.config.labels.clone();
         // Its name says its app. A balena supervisor deletes a volume that has a label of the app's number, with its data.
         labels.extend(given(None));
@@ -97,7 +85,18 @@ impl Engine {
             labels: Some(labels.into_iter().collect()),
             cluster_volume_spec: None,
         };
-        connection.docker.create_volume(body).await.map(drop).map_err(|error| sort(&what, &error))
+        // An engine gives the volume that it has already; podman, or one that has another driver, refuses.
+        let volume = match connection.docker.create_volume(body).await {
+            Err(error) if is_conflict(&error) => {
+                found(&what, connection.docker.inspect_volume(name).await)?.ok_or_else(|| sort(&what, &error))?
+            }
+            created => created.map_err(|error| sort(&what, &error))?,
+        };
+        if labels::supervised(&volume.labels.into_iter().collect()) {
+            return Ok(());
+        }
+        let advice = "there is one of that name that no supervisor made; remove it";
+        Err(EngineError::Refused(format!("cannot {what}: {advice}")))
     }
 
     pub(super) async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {

@@ -258,7 +258,8 @@ async fn the_engine_is_asked_for_a_volume_with_all_its_labels() {
         Some(match asked {
             "POST /volumes/create" => {
                 sent.borrow_mut().push(serde_json::from_str::<serde_json::Value>(body).unwrap());
-                let made = r#"{"Name":"1_data","Driver":"local","Mountpoint":"/d","Labels":{},"Scope":"local","Options":{}}"#;
+                let made = r#"{"Name":"1_data","Driver":"local","Mountpoint":"/d","Scope":"local","Options":{},
+                    "Labels":{"io.balena.supervised":"true"}}"#;
                 (201, made.to_owned())
             }
             other => empty(other),

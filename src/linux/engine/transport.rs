@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bollard::errors::Error;
-use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker, body_full};
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tracing::debug;
+use tracing::{debug, trace};
 
 /// Size limit of a response, in bytes. The list of a thousand containers takes three million, and the progress of a pull some
 /// hundred for each half megabyte. An event stream that reaches the limit is subscribed to anew, and misses nothing.
@@ -35,12 +35,18 @@ const ENDLESS_BUFFER_BYTES: usize = 16 * 1024;
 /// that count.
 const NEVER_SECS: u64 = 24 * 3600;
 
-/// A client for the engine at `unix:///…`, `tcp://…` or `http://…`. Does not connect yet.
-pub(super) fn client(host: &str) -> Result<Docker, Error> {
+/// A client for the engine at `unix:///…`, `tcp://…` or `http://…`, of which `api` is the newest version of the API. Does not
+/// connect yet.
+pub(super) fn client(host: &str, api: &str) -> Result<Docker, Error> {
+    let number = |it: &str| it.parse::<usize>().ok();
+    let api = api.split_once('.').and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
+    let (major_version, minor_version) = api.ok_or_else(|| not_understood("it names no version of its API"))?;
+    let newest = ClientVersion { major_version, minor_version };
+    let version = if newest < *API_DEFAULT_VERSION { &newest } else { API_DEFAULT_VERSION };
     let place = Place::of(host);
     let name = place.name();
     let ask = move |request| ask(place.clone(), request);
-    Docker::connect_with_custom_transport(ask, Some(name), NEVER_SECS, API_DEFAULT_VERSION)
+    Docker::connect_with_custom_transport(ask, Some(name), NEVER_SECS, version)
 }
 
 /// Requests a document from the engine at a host, and reads it whole.
@@ -162,6 +168,7 @@ pub(super) async fn dial(host: &str) -> io::Result<EngineStream> {
 }
 
 async fn ask(place: Place, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+    trace!(method = %request.method(), path = request.uri().path(), "engine request");
     match place {
         Place::Unix(path) => over(UnixStream::connect(path).await?, request).await,
         Place::Tcp(address) => over(TcpStream::connect(address).await?, request).await,

@@ -217,7 +217,7 @@ async fn a_look_at_what_did_not_change_is_four_calls() {
     assert_eq!(engine.observe().await.unwrap(), first);
     assert_eq!(
         (before, calls.swap(0, Ordering::SeqCst)),
-        (3 + 4 + 3 + 1, 4),
+        (2 + 4 + 3 + 1, 4),
         "finding it, looking, three containers in detail and their image"
     );
 

@@ -1,0 +1,155 @@
+//! The lists of the last snapshot, so that the next one requests only those that changed meanwhile.
+//!
+//! A list is requested again if an action of the agent or an event of the engine may have changed it, if an action failed, if
+//! the engine's events are not read, and in any case when it is [`FRESH_FOR`] old: not every engine reports every change.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::linux::engine::Engine;
+use crate::port::EngineError;
+use crate::state::{Container, EngineAction, Image, Network, Volume};
+
+/// For how long a list is used again. A release of ten services is up within this time, and looks a dozen times.
+const FRESH_FOR: Duration = Duration::from_secs(10);
+
+/// The kinds of objects that an engine lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListKind {
+    Containers,
+    Images,
+    Networks,
+    Volumes,
+}
+
+impl ListKind {
+    /// What an action changes.
+    pub(super) const fn of(action: &EngineAction) -> Self {
+        match action {
+            EngineAction::Pull(_) | EngineAction::RemoveImage(_) => Self::Images,
+            EngineAction::Create(_)
+            | EngineAction::Start(_)
+            | EngineAction::Stop(_)
+            | EngineAction::Kill(_)
+            | EngineAction::Restart(_)
+            | EngineAction::Rename(..)
+            | EngineAction::Retire(..)
+            | EngineAction::Connect(..) => Self::Containers,
+            EngineAction::CreateNetwork(_) | EngineAction::RemoveNetwork(..) => Self::Networks,
+            EngineAction::CreateVolume(_) | EngineAction::RemoveVolume(..) => Self::Volumes,
+        }
+    }
+}
+
+/// The lists of the last snapshot.
+#[derive(Debug, Default)]
+pub(super) struct ListCache {
+    /// The engine's events are read.
+    is_watched: bool,
+    pub(super) containers: CachedList<Container>,
+    pub(super) images: CachedList<Image>,
+    pub(super) networks: CachedList<Network>,
+    pub(super) volumes: CachedList<Volume>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct CachedList<T> {
+    /// How often the list may have changed.
+    changes: u64,
+    /// The list, and when it was requested. `None`: it may have changed since.
+    known: Option<(Instant, Vec<T>)>,
+}
+
+impl<T> Default for CachedList<T> {
+    fn default() -> Self {
+        Self { changes: 0, known: None }
+    }
+}
+
+impl<T> CachedList<T> {
+    fn forget(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+        self.known = None;
+    }
+
+    /// The list as it was last requested, if nothing is known to have changed it since.
+    pub(super) fn known(&self) -> &[T] {
+        self.known.as_ref().map_or(&[], |(_, list)| list)
+    }
+}
+
+impl ListCache {
+    /// Has the next snapshot request a list.
+    pub(super) fn forget(&mut self, kind: ListKind) {
+        match kind {
+            ListKind::Containers => self.containers.forget(),
+            ListKind::Images => self.images.forget(),
+            ListKind::Networks => self.networks.forget(),
+            ListKind::Volumes => self.volumes.forget(),
+        }
+    }
+
+    /// Has the next snapshot request every list.
+    pub(super) fn forget_all(&mut self) {
+        for kind in [ListKind::Containers, ListKind::Images, ListKind::Networks, ListKind::Volumes] {
+            self.forget(kind);
+        }
+    }
+
+    /// Whether the engine's events are read. Events before are missed.
+    pub(super) fn set_watched(&mut self, is_watched: bool) {
+        self.is_watched = is_watched;
+        self.forget_all();
+    }
+}
+
+impl Engine {
+    /// A list: as it is known, or as `request` gives it.
+    pub(super) async fn listed<T: Clone>(
+        &self,
+        which: impl Fn(&mut ListCache) -> &mut CachedList<T>,
+        request: impl Future<Output = Result<Vec<T>, EngineError>>,
+    ) -> Result<Vec<T>, EngineError> {
+        let begun = Instant::now();
+        let changes = {
+            let mut lists = self.lists.borrow_mut();
+            let list = which(&mut lists);
+            match &list.known {
+                Some((at, list)) if begun - *at < FRESH_FOR => return Ok(list.clone()),
+                Some(_) | None => list.changes,
+            }
+        };
+        let requested = request.await?;
+        let mut lists = self.lists.borrow_mut();
+        let is_watched = lists.is_watched;
+        let list = which(&mut lists);
+        // What changed meanwhile may be in it, or not.
+        list.known = Some((begun, requested.clone())).filter(|_| is_watched && list.changes == changes);
+        Ok(requested)
+    }
+
+    /// Notes that a list changes until the returned value is dropped: an action that is given up may be performed all the same.
+    pub(super) fn changing(&self, kind: ListKind) -> ListChange<'_> {
+        self.lists.borrow_mut().forget(kind);
+        ListChange { engine: self, kind }
+    }
+}
+
+/// A list that changes.
+#[derive(Debug)]
+pub(super) struct ListChange<'a> {
+    engine: &'a Engine,
+    kind: ListKind,
+}
+
+impl Drop for ListChange<'_> {
+    fn drop(&mut self) {
+        self.engine.lists.borrow_mut().forget(self.kind);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! How many requests the agent makes of the engine. Each costs the engine, and what it runs, time.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::agent::Agent;
+use crate::lab::{Lab, pause};
+use crate::target::{App, Service};
+
+/// After the agent has settled, what its own last action brings about is looked at.
+const AFTERWARDS_MS: u64 = 1500;
+
+/// The most requests of each scenario: what was seen, and a fifth more.
+const TARGET_TO_ONE: usize = 22;
+const ONE_TO_TEN: usize = 82;
+const ONE_OF_TEN_REPLACED: usize = 24;
+
+fn release(lab: &Lab, commit: &str, services: u32, told: &str) -> App {
+    let image = lab.image("1");
+    let service = |it: u32| Service::new(["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"][it as usize], &image);
+    let services = (0..services).map(|it| if it == 0 { service(it).env("TOLD", told) } else { service(it) });
+    App::new(1900, commit, services.collect())
+}
+
+/// The requests that the log has had since it had so many bytes, by what was requested.
+fn requests(agent: &Agent<'_>, since: usize) -> BTreeMap<String, usize> {
+    let mut all = BTreeMap::new();
+    for line in agent.whole_log()[since..].lines().filter(|it| it.contains("engine request")) {
+        let path = line.split("path=").nth(1).unwrap_or_default().split(' ').next().unwrap_or_default();
+        let path: Vec<_> = path.trim_matches('"').split('/').map(|it| if it.len() > 40 { "ID" } else { it }).collect();
+        let method = line.split("method=").nth(1).unwrap_or_default().split(' ').next().unwrap_or_default();
+        *all.entry(format!("{method} {}", path.join("/"))).or_default() += 1;
+    }
+    all
+}
+
+/// Brings a release up, and returns how many requests that took.
+fn cost(agent: &Agent<'_>, app: &App, what: &str) -> usize {
+    let since = agent.whole_log().len();
+    agent.want(&app.v3());
+    agent.arrives(app);
+    pause(AFTERWARDS_MS);
+    let requests = requests(agent, since);
+    let sum = requests.values().sum();
+    eprintln!("{what}: {sum} requests: {requests:#?}");
+    sum
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn few_requests_bring_services_up_and_replace_one() {
+    let lab = Lab::enter();
+    let mut agent = Agent::new(&lab).arguments(&["--log", "debug,boardkeeper::linux::engine::transport=trace"]);
+    agent.want(&json!({"device": {"name": "d", "config": {}, "apps": {}}}));
+    agent.start();
+    agent.settles();
+    let one = cost(&agent, &release(&lab, "c1", 1, "x"), "target to 1");
+    let ten = cost(&agent, &release(&lab, "c2", 10, "x"), "1 to 10");
+    let replaced = cost(&agent, &release(&lab, "c2", 10, "y"), "one of 10 replaced");
+    assert!(one > 0 && one <= TARGET_TO_ONE, "{one} requests bring one service up, more than {TARGET_TO_ONE}");
+    assert!(ten <= ONE_TO_TEN, "{ten} requests bring nine more services up, more than {ONE_TO_TEN}");
+    assert!(replaced <= ONE_OF_TEN_REPLACED, "{replaced} requests replace one of ten, more than {ONE_OF_TEN_REPLACED}");
+}
