@@ -18,6 +18,8 @@ pub(crate) struct Load {
     pub(crate) p50: Duration,
     /// The response time of the 99th percentile.
     pub(crate) p99: Duration,
+    /// The longest response time.
+    pub(crate) slowest: Duration,
 }
 
 /// Sends `each` requests over each of `connections`.
@@ -25,13 +27,14 @@ pub(crate) fn load(port: u16, path: &str, connections: usize, each: usize) -> Lo
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n");
     let begun = Instant::now();
     let mut times: Vec<Duration> = thread::scope(|scope| {
-        let asked: Vec<_> = (0..connections).map(|_| scope.spawn(|| ask(port, &request, each))).collect();
+        let request = &request;
+        let asked: Vec<_> = (0..connections).map(|n| scope.spawn(move || ask(&connection(port, n), request, each))).collect();
         asked.into_iter().flat_map(|it| it.join().unwrap()).collect()
     });
     let took = begun.elapsed();
     times.sort();
     let per_second = times.len() as u128 * 1_000_000 / took.as_micros();
-    Load { per_second, p50: times[times.len() / 2], p99: times[times.len() * 99 / 100] }
+    Load { per_second, p50: times[times.len() / 2], p99: times[times.len() * 99 / 100], slowest: times[times.len() - 1] }
 }
 
 /// The connections that the agent accepts from one address.
@@ -41,16 +44,7 @@ const OF_ONE_ADDRESS: usize = 64;
 /// idle.
 pub(crate) fn burst(port: u16, path: &str, connections: usize, each: usize) -> Vec<TcpStream> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n");
-    let at = SocketAddr::from(([127, 0, 0, 1], port));
-    let open: Vec<_> = (0..connections)
-        .map(|n| {
-            let from = [127, 0, 0, u8::try_from(2 + n / OF_ONE_ADDRESS).unwrap()];
-            let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-            bind(&fd, &SocketAddr::from((from, 0))).unwrap();
-            connect(&fd, &at).unwrap();
-            TcpStream::from(fd)
-        })
-        .collect();
+    let open: Vec<_> = (0..connections).map(|n| connection(port, n)).collect();
     for _ in 0..each {
         for mut it in &open {
             it.write_all(request.as_bytes()).unwrap();
@@ -62,11 +56,18 @@ pub(crate) fn burst(port: u16, path: &str, connections: usize, each: usize) -> V
     open
 }
 
-fn ask(port: u16, request: &str, times: usize) -> Vec<Duration> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+/// Opens a connection: the n-th, from an address that has not too many yet.
+fn connection(port: u16, n: usize) -> TcpStream {
+    let from = [127, 0, 0, u8::try_from(2 + n / OF_ONE_ADDRESS).unwrap()];
+    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&fd, &SocketAddr::from((from, 0))).unwrap();
+    connect(&fd, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    TcpStream::from(fd)
+}
+
+fn ask(mut stream: &TcpStream, request: &str, times: usize) -> Vec<Duration> {
     stream.set_nodelay(true).unwrap();
     let mut answers = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
     let one = |_| {
         let begun = Instant::now();
         stream.write_all(request.as_bytes()).unwrap();
