@@ -72,6 +72,12 @@ impl Power {
         Err(PowerError::NoBus { address: bus.clone(), why })
     }
 
+    /// The socket of the bus, if it is not there.
+    fn missing_socket(&self) -> Option<PathBuf> {
+        let path = self.bus.strip_prefix("unix:path=").filter(|it| !it.contains([',', ';', '%']))?;
+        Some(PathBuf::from(path)).filter(|it| !it.exists())
+    }
+
     /// Sends logind a request. [`CALL_TIMEOUT`] covers the connection and the response.
     async fn ask<T>(&self, request: &str, ask: impl AsyncFnOnce(Connection) -> Result<T, Error>) -> Result<T, PowerError> {
         let asked = async {

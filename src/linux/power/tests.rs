@@ -1,3 +1,4 @@
+use futures_util::{Stream, StreamExt};
 use zbus::Error;
 
 use super::*;
@@ -36,5 +37,37 @@ async fn an_update_of_the_host_is_seen_by_its_files() {
         std::fs::write(&file, "").unwrap();
         assert_eq!(power.host_update().await, Some(file.display().to_string()));
         std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_is_not_there_is_watched_and_not_polled() {
+    let root = tempfile::tempdir().unwrap();
+    let power = Power::new(root.path(), None);
+    let mut notices = std::pin::pin!(power.notices());
+    let mut polls = 0;
+    let counted = std::future::poll_fn(|cx| {
+        polls += 1;
+        notices.as_mut().poll_next(cx).map(|_| ())
+    });
+    assert!(timeout(Duration::from_secs(24 * 3600), counted).await.is_err());
+    // Once at first, and when the day is over.
+    assert!(polls <= 4, "polled {polls} times in a day");
+}
+
+#[tokio::test]
+async fn a_bus_that_comes_is_connected_to_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let power = Power::new(root.path(), None);
+    let bus = async {
+        tokio::task::yield_now().await;
+        std::fs::create_dir_all(root.path().join("run/dbus")).unwrap();
+        let socket = tokio::net::UnixListener::bind(root.path().join("run/dbus/system_bus_socket")).unwrap();
+        socket.accept().await.unwrap();
+    };
+    let mut notices = std::pin::pin!(power.notices());
+    tokio::select! {
+        _ = notices.next() => unreachable!("nothing is announced"),
+        () = bus => (),
     }
 }

@@ -3,16 +3,19 @@
 //! Only signals from logind itself count: any program on the bus may send a signal of that name. If logind goes away, its
 //! announcement counts as cancelled, unless logind is back within [`ANNOUNCEMENT_KEPT`] and still announces it.
 
+use std::future::poll_fn;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 use zbus::message::Type;
 use zbus::{Connection, Error, MatchRule, Message, MessageStream, OwnedFd};
 
 use super::{CALL_TIMEOUT, LOGIND, LOGIND_PATH, MANAGER, Power, call};
 use crate::backoff::Backoff;
+use crate::linux::watch::FileWatcher;
 use crate::port::InhibitorNotice;
 
 /// How long an announced shutdown stays valid while logind is unreachable. After a cancelled one all work resumes within five
@@ -126,14 +129,37 @@ impl<'p> ShutdownWatcher<'p> {
         }
         let pause = self.pauses.fail();
         let pause = if self.announced { pause.min(ANNOUNCEMENT_KEPT / 6) } else { pause };
-        // If logind just answered another request, an announcement may follow soon: retry now.
-        let _ = timeout(pause, self.power.answered.notified()).await;
+        let retry = async {
+            match self.power.missing_socket() {
+                Some(socket) if !self.announced => appears(&socket, pause).await,
+                Some(_) | None => sleep(pause).await,
+            }
+        };
+        tokio::select! {
+            () = retry => (),
+            // If logind just answered another request, an announcement may follow soon: retry now.
+            () = self.power.answered.notified() => (),
+        }
         None
     }
 
     async fn reacquire_inhibitor(&mut self) {
         if let Some(link) = &mut self.link {
             link.hold = link.delay().await;
+        }
+    }
+}
+
+/// Waits until a file is there: on a board without a bus that may be never, and is no reason to wake up. Where it cannot be
+/// watched, for this long at most.
+async fn appears(path: &Path, at_most: Duration) {
+    let Ok(mut watch) = FileWatcher::new(path) else { return sleep(at_most).await };
+    loop {
+        if watch.arm().is_err() {
+            return sleep(at_most).await;
+        }
+        if path.exists() || poll_fn(|cx| watch.poll_change(cx)).await.is_err() {
+            return;
         }
     }
 }
