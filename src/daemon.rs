@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use boardkeeper::apart;
 use boardkeeper::board::{BoardHints, DetectedBoard};
 use boardkeeper::cli::CommandError;
 use boardkeeper::cli::log::{self, Verbosity};
@@ -111,9 +112,9 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         tokio::select! {
             biased;
             () = http::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
-            never = notify::run(&manager, door.requests, door.status) => match never {},
-            never = forward.run() => match never {},
-            never = mdns => match never {},
+            never = apart(notify::run(&manager, door.requests, door.status)) => match never {},
+            never = apart(forward.run()) => match never {},
+            never = apart(mdns) => match never {},
         }
         wait_for_farewell(&status, &mut cloud).await;
     });
@@ -121,8 +122,8 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         biased;
         // A second Ctrl-C ends the agent at once.
         () = at_once.signalled(2) => (),
-        never = reload(hangups, run, config, verbosity, (&world, &provision)) => match never {},
-        never = networks::follow(async || world.engine.bridges().await, tell_networks) => match never {},
+        never = apart(reload(hangups, run, config, verbosity, (&world, &provision))) => match never {},
+        never = apart(networks::follow(async || world.engine.bridges().await, tell_networks)) => match never {},
         () = running => (),
     }
     manager.notify(&Notification::Stopping);

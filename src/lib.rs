@@ -57,6 +57,8 @@ mod testing;
 use std::convert::Infallible;
 use std::future::pending;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::port::World;
@@ -116,17 +118,27 @@ where
     let router = api::router(handle.clone());
     tokio::select! {
         biased;
-        never = reconcile::run(world, inbox, publishers, settings) => match never {},
-        never = connectivity::run(world.net(), status.clone(), report) => match never {},
-        never = history::run(world.store(), status.clone(), history) => match never {},
-        never = journal::run(world.host(), status.clone()) => match never {},
-        never = streams::run(world, status, stream_events, stream_inbox) => match never {},
-        never = poll::run(world.targets(), requests) => match never {},
-        // Boxed: it is large, and most devices have no cloud.
-        never = Box::pin(cloud::run(world, cloud, links)) => match never {},
-        never = led::run(world.leds(), led_inbox, led_publish, handle.requests.clone()) => match never {},
-        never = forward_reachability(connectivity, handle.leds.requests.clone()) => match never {},
-        () = serve(router, handle) => (),
+        never = apart(reconcile::run(world, inbox, publishers, settings)) => match never {},
+        never = apart(connectivity::run(world.net(), status.clone(), report)) => match never {},
+        never = apart(history::run(world.store(), status.clone(), history)) => match never {},
+        never = apart(journal::run(world.host(), status.clone())) => match never {},
+        never = apart(streams::run(world, status, stream_events, stream_inbox)) => match never {},
+        never = apart(poll::run(world.targets(), requests)) => match never {},
+        never = apart(cloud::run(world, cloud, links)) => match never {},
+        never = apart(led::run(world.leds(), led_inbox, led_publish, handle.requests.clone())) => match never {},
+        never = apart(forward_reachability(connectivity, handle.leds.requests.clone())) => match never {},
+        () = apart(serve(router, handle)) => (),
+    }
+}
+
+/// Polls one of several futures of a task only when it was woken itself. Otherwise each request to the API would poll every
+/// loop of the agent.
+pub async fn apart<T>(one: impl Future<Output = T>) -> T {
+    let mut one = FuturesUnordered::from_iter([one]);
+    match one.next().await {
+        Some(ended) => ended,
+        // It holds one future, so its first item is that one's.
+        None => pending().await,
     }
 }
 
@@ -149,5 +161,48 @@ async fn forward_reachability(
         if connectivity.changed().await.is_err() {
             pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_is_polled_when_it_is_woken_and_not_when_another_is() {
+        let (polls, (wake, mut woken)) = (Cell::new(0), watch::channel(()));
+        let quiet = apart(async {
+            let mut waits = std::pin::pin!(async {
+                loop {
+                    let _ = woken.changed().await;
+                }
+            });
+            poll_fn(|cx| {
+                polls.set(polls.get() + 1);
+                waits.as_mut().poll(cx)
+            })
+            .await;
+        });
+        let busy = async {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(polls.get(), 1, "only at first");
+            wake.send_replace(());
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            polls.get()
+        };
+        tokio::select! {
+            biased;
+            () = quiet => unreachable!("it has no end"),
+            polls = busy => assert_eq!(polls, 2, "once more when it was woken"),
+        }
+        let ends = apart(poll_fn(|_| Poll::Ready(7)));
+        assert_eq!(ends.await, 7);
     }
 }

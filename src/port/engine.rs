@@ -24,6 +24,7 @@ use crate::state::{
 /// - No two actions on the same image, network or volume, or on containers of the same service, are in flight at once.
 ///
 /// # Caveats
+/// - What another program changed may be missing in observations of the next ten seconds, if the engine reports no event of it.
 /// - A clock that is set back has lines repeated, or left out until it catches up, where a reader goes on from a cursor.
 pub trait Engine {
     /// Takes a snapshot of everything supervised.
