@@ -6,7 +6,7 @@
 //! why      why services are as they are        cli/why.rs
 //! logs     what services wrote                 cli/logs.rs
 //! history  what the agent did, and why         cli/history.rs
-//! target   a target, checked and planned for   cli/target.rs
+//! target   a target, checked, planned for, tried   cli/target.rs
 //! doctor   what the agent needs, checked       cli/doctor.rs
 //! join     a cloud is joined, and left      cli/join.rs
 //! take-over  a balena supervisor's keys and target    cli/take_over.rs
@@ -75,7 +75,7 @@ pub enum Command {
     Logs(logs::LogsArgs),
     /// Print what the agent did and saw, and why, and follow it.
     History(history::HistoryArgs),
-    /// Check a target-state document or a compose file, or say what it would change here. Nothing is changed.
+    /// Check a target-state document or a compose file, say what it would change here, or run it on trial.
     Target(target::TargetArgs),
     /// Check what the agent needs from its host, with what to do about each failure.
     Doctor(Box<doctor::DoctorArgs>),

@@ -21,8 +21,9 @@
 //! waiters        requests that are not answered yet             goals       whether what they wait for was reached
 //!                                                                selection   which service a request is about
 //! persistence    records that could not be saved yet
-//! boot_config    the file of the firmware or boot loader, and whether the machine booted with it
+//! boot_config    the file of the firmware or boot loader
 //! shutdown       reboot and power-off                            page_links  links that log in by themselves
+//! target_trial   a target that a person tries or kept, in place of the wanted one
 //! history        what was done and seen, and why
 //! ```
 //!
@@ -62,8 +63,7 @@ use crate::reconcile::work::Work;
 use crate::request::Request;
 use crate::state::history::History;
 use crate::state::{
-    AppId, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockHolders, LockState, Overrides, Status, Step,
-    Target,
+    AppId, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockState, Overrides, Status, Step, Target,
 };
 
 mod boot_config;
@@ -91,6 +91,7 @@ mod selection;
 mod settings;
 mod shutdown;
 mod steps;
+mod target_trial;
 mod targets;
 #[cfg(test)]
 mod testing;
@@ -132,8 +133,10 @@ pub async fn run<W: World>(
         history: HistoryTracker::default(),
         targets: TargetTracker::new(settings, loaded.identity, loaded.keys, loaded.targets, loaded.trial)
             .with_local_mode(loaded.local_mode)
+            .with_target_trial(loaded.target_trial)
             .with_failed_releases(loaded.failed_releases),
     };
+    reconciler.resume_trial().await;
     reconciler.targets.start(&reconciler.context).await;
     reconciler.history.on_rollback(reconciler.targets.refusal());
     reconciler.boot_config.start(&reconciler.context).await;
@@ -226,7 +229,8 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.work.on_observation_begins();
         self.observed.locks_mut().on_observation_begins();
         self.observed.schedule().on_begins();
-        observe(self.context.world, self.lock_holders(), self.observed.knows_containers())
+        let holders = self.observed.lock_holders(self.target());
+        observe(self.context.world, holders, self.observed.knows_containers())
     }
 
     /// Applies an observation: updates what is known, plans from it, and settles what follows. The order matters: each phase
@@ -237,6 +241,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.record_expected_pulls(&observation.engine);
         // Before the plan: the target must be on the disk before steps follow from it.
         self.save_dirty_records().await;
+        self.follow_trial().await;
         self.apply_boot_config().await;
         let snapshot = match observation.engine {
             Ok(snapshot) => snapshot,
@@ -465,6 +470,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             RecordKind::BootWindow => Record::BootWindow(self.windows.boot_window().clone()),
             RecordKind::FailedReleases => Record::FailedReleases(self.targets.releases().record()),
             RecordKind::Stopped => Record::Stopped(self.overrides.stopped_record()),
+            RecordKind::TargetTrial => self.targets.trial_record(),
             RecordKind::LocalMode => Record::LocalMode(Box::new(self.targets.local_mode().record().clone())),
         };
         self.records.save(kind, &record, self.context.world).await;
@@ -490,9 +496,5 @@ impl<'w, W: World> Reconciler<'w, W> {
 
     fn known_apps(&self) -> BTreeSet<AppId> {
         self.observed.known_apps(self.target())
-    }
-
-    fn lock_holders(&self) -> BTreeMap<AppId, LockHolders> {
-        self.observed.lock_holders(self.target())
     }
 }

@@ -14,6 +14,7 @@ use crate::state::lease::{Lease, LeaseTerms, MAX_PER_APP};
 use crate::state::live_log::{LiveLogLine, LogQuery};
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::metrics::AgentMetrics;
+use crate::state::target_trial::TargetTrialStatus;
 use crate::state::{
     AppId, Caller, ConnectivityCheck, ContainerId, EndedHold, Force, FreeLineInfo, HeldLock, HeldPattern, IdentifyOutcome,
     LedActivity, LedLevel, LedRef, LedRefusal, LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
@@ -71,6 +72,12 @@ pub enum Request {
     SwitchLocalMode { switch: LocalModeRequest, reply: Reply<LocalModeStatus> },
     /// Run the apps of this document in local mode. The response comes when the document is saved.
     PushTarget { document: String, force: Force, reply: Reply<()> },
+    /// Run this document's target for so long, and return to the present one. The response comes when that is saved.
+    TryTarget { document: String, length_secs: u32, reply: Reply<TargetTrialStatus> },
+    /// Keep the target on trial.
+    KeepTarget(Reply<TargetTrialStatus>),
+    /// Return from the target on trial, or from the one that was kept, now.
+    EndTargetTrial(Reply<()>),
     /// Read the host's configuration.
     ReadHost(Reply<HostConfig>),
     /// Change the host's configuration.
@@ -124,6 +131,7 @@ impl Request {
             }
             Self::ReadHost(reply) => respond(reply, Err(why)),
             Self::SwitchLocalMode { reply, .. } => respond(reply, Err(why)),
+            Self::TryTarget { reply, .. } | Self::KeepTarget(reply) => respond(reply, Err(why)),
             Self::Update { reply, .. }
             | Self::CleanUpVolumes { reply, .. }
             | Self::CheckConnectivity { reply, .. }
@@ -131,6 +139,7 @@ impl Request {
             | Self::Shutdown { reply, .. }
             | Self::PushTarget { reply, .. }
             | Self::EndLease { reply, .. }
+            | Self::EndTargetTrial(reply)
             | Self::Probe(reply) => respond(reply, Err(why)),
         }
     }
@@ -186,6 +195,9 @@ pub enum Refusal {
     /// Local mode is off, so that no target can be pushed.
     #[error("Target state can only set when device is in local mode")]
     NotInLocalMode,
+    /// No target can be put on trial, kept or returned from, as things are. Says why, and what to do.
+    #[error("{0}")]
+    Trial(String),
     /// The document is no target.
     #[error("{0}")]
     Document(String),

@@ -53,6 +53,7 @@ pub mod status;
 pub mod step;
 pub mod supervisor_mounts;
 pub mod switch;
+pub mod target_trial;
 pub mod utc;
 pub mod variable;
 pub mod volume;

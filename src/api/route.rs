@@ -10,6 +10,7 @@
 //! leds     the board and its LEDs                                   route/leds.rs
 //! lines    its free GPIO lines                                      route/lines.rs
 //! local    local mode: what is pushed, and its switch               route/local.rs
+//! target_trial  a target that is tried, and kept or returned from   route/target_trial.rs
 //! streams  responses that go on for as long as the client reads      route/streams.rs
 //! metrics  what the agent knows, for Prometheus                     route/metrics.rs route/metrics/
 //! openapi  the API description                                      route/openapi.rs openapi.json
@@ -25,6 +26,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod streams;
+mod target_trial;
 mod v1;
 mod v2;
 
@@ -149,6 +151,9 @@ static ROUTES: &[Route] = &[
     get("/agent/v1/board", AnyKey, Now(leds::board)),
     post("/agent/v1/local-mode", DeviceKey, Waits(|call| Box::pin(local::switch_on(call)))),
     delete("/agent/v1/local-mode", DeviceKey, Waits(|call| Box::pin(local::switch_off(call)))),
+    post("/agent/v1/target-trial", DeviceKey, Waits(|call| Box::pin(target_trial::begin(call)))),
+    delete("/agent/v1/target-trial", DeviceKey, Waits(|call| Box::pin(target_trial::end(call)))),
+    post("/agent/v1/target-trial/keep", DeviceKey, Waits(|call| Box::pin(target_trial::keep(call)))),
     get("/", Page, Now(page::index)),
     get("/web/{file}", Page, Now(page::file)),
     post("/agent/v1/page-links", DeviceKey, Waits(|call| Box::pin(page::make_link(call)))),

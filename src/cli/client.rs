@@ -25,7 +25,7 @@ pub(super) fn ask(config: &Config, key: &Secret, method: &str, path: &str, body:
     let at = address(config);
     let response = http(at, key, method, path, body).map_err(|why| unreachable(at, &why))?;
     let (head, body) = response.split_once("\r\n\r\n").ok_or_else(|| not_this_agent(at))?;
-    if status(head) == Some("200") { Ok(body.to_owned()) } else { Err(refusal(config, at, head, body)) }
+    if matches!(status(head), Some("200" | "204")) { Ok(body.to_owned()) } else { Err(refusal(config, at, head, body)) }
 }
 
 /// Where the agent answers.

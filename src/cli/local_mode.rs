@@ -120,7 +120,7 @@ fn opened(config: &Config, switched: &Switched) -> String {
 }
 
 /// Reads a time in seconds: `45s`, `30m`, `2h`, `1d`.
-fn seconds(text: &str) -> Result<u32, String> {
+pub(super) fn seconds(text: &str) -> Result<u32, String> {
     let wrong = || format!("`{text}` is not a time like 45s, 30m, 2h or 1d, of at most 30 days");
     let digits = text.len() - text.trim_start_matches(|it: char| it.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);

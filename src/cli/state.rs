@@ -74,6 +74,7 @@ struct AgentState {
     cloud: Option<cloud::CloudSummary>,
     local_engine: Option<LocalEngine>,
     local_mode: LocalMode,
+    target_trial: Option<TargetTrial>,
     device: Device,
 }
 
@@ -83,6 +84,13 @@ struct LocalMode {
     on: bool,
     until: Option<String>,
     leaving: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TargetTrial {
+    seconds_left: Option<u64>,
+    newer: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -258,6 +266,7 @@ impl AgentState {
         let mut lines: Vec<(&str, String)> = self.shutdown.failure().into_iter().map(|it| ("trouble", it)).collect();
         lines.extend(self.complaints.iter().flatten().map(|it| ("warning", it.clone())));
         lines.extend(self.local_mode.line().map(|it| ("local", it)));
+        lines.extend(self.target_trial.iter().map(|it| ("trial", it.line())));
         lines.extend(self.doing.iter().map(|it| ("doing", it.what.clone())));
         lines.extend(downloads.into_iter().map(|it| ("pulled", it)));
         lines.extend(self.waiting.iter().flatten().map(|it| ("waiting", it.clone())));
@@ -299,6 +308,21 @@ impl LocalMode {
         let until = self.until.as_ref().map(|it| format!(" until {it}")).unwrap_or_default();
         let opens = "programs near the device need no key, and the owner's apps are kept stopped";
         self.on.then(|| format!("local mode is on{until}: {opens}"))
+    }
+}
+
+impl TargetTrial {
+    fn line(&self) -> String {
+        let newer = if self.newer { "; the device was given another target meanwhile, which it applies then" } else { "" };
+        match self.seconds_left {
+            Some(left) => {
+                let ways = "`boardkeeper target keep` keeps it, and `target back` returns now";
+                format!("this target is on trial for {left} s more, then the device returns to the one before; {ways}{newer}")
+            }
+            None => "this target was kept after its trial, until the device is given another; `boardkeeper target back` \
+                     returns to the one it was given"
+                .to_owned(),
+        }
     }
 }
 

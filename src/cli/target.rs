@@ -1,4 +1,8 @@
-//! `boardkeeper target`: a target checked, and what it would change on this device, without changing anything.
+//! `boardkeeper target`: a target checked, and what it would change on this device, without changing anything; or tried.
+//!
+//! ```text
+//! trial   a target that the agent tries, and keeps or returns from
+//! ```
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -32,6 +36,12 @@ pub enum TargetCommand {
     Check(CheckArgs),
     /// Print what would be done to this device for a target, and why. Nothing is done.
     Plan(Box<PlanArgs>),
+    /// Run a target on trial: the agent returns to the present one after a time, unless the new one is kept.
+    Try(trial::TryArgs),
+    /// Keep the target on trial.
+    Keep(trial::AgentArgs),
+    /// Return from the target on trial, or from the one that was kept, now.
+    Back(trial::AgentArgs),
 }
 
 /// Which target.
@@ -68,11 +78,14 @@ pub struct WhatArgs {
 }
 
 impl TargetArgs {
-    /// Checks or plans, and prints the result.
+    /// Checks, plans or has the agent try, and prints the result.
     pub fn show(self) -> Result<(), CommandError> {
         match self.command {
             TargetCommand::Check(check) => check.show(),
             TargetCommand::Plan(plan) => plan.show(),
+            TargetCommand::Try(args) => args.begin(),
+            TargetCommand::Keep(args) => args.keep(),
+            TargetCommand::Back(args) => args.back(),
         }
     }
 }
@@ -288,6 +301,8 @@ fn add(text: &mut String, what: &str, lines: &[String]) {
         let _ = writeln!(text, "{what:<9} {}", plain(line));
     }
 }
+
+mod trial;
 
 #[cfg(test)]
 mod tests;

@@ -383,7 +383,11 @@ impl<C: Cloud, S: Store> Poller<'_, C, S> {
 
 /// Whether a target has this fingerprint.
 fn is_at(status: &Status, fingerprint: &str) -> bool {
-    status.target.as_ref().is_some_and(|it| it.fingerprint() == fingerprint)
+    match &status.target_trial {
+        // What a person tries or keeps does not make the cloud's target another one.
+        Some(trial) => trial.beneath == fingerprint,
+        None => status.target.as_ref().is_some_and(|it| it.fingerprint() == fingerprint),
+    }
 }
 
 /// Whether the first poll after a start is sent at once (`SUPERVISOR_INSTANT_UPDATE_TRIGGER`, on unless the target says no).

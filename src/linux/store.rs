@@ -37,6 +37,7 @@ mod local_mode;
 mod reached;
 mod readers;
 mod target_tag;
+mod target_trial;
 mod wire;
 
 pub use accepted::AcceptedDocuments;
@@ -67,9 +68,10 @@ const LOG_CURSORS: &str = "log-cursors.json";
 const BOOT_CONFIG: &str = "boot-file.json";
 const FAILED_RELEASES: &str = "failed-releases.json";
 const LOCAL_MODE: &str = "local-mode.json";
+const TARGET_TRIAL: &str = "target-trial.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 16] = [
+const RECORDS: [&str; 17] = [
     FORMAT_FILE,
     IDENTITY,
     IDENTITY_BACKUP,
@@ -85,6 +87,7 @@ const RECORDS: [&str; 16] = [
     BOOT_CONFIG,
     FAILED_RELEASES,
     LOCAL_MODE,
+    TARGET_TRIAL,
     history::HISTORY,
 ];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
@@ -265,6 +268,11 @@ impl<F: StoreFiles> SharedStore<F> {
             let (record, wrong) = record.into_state(&self.parse);
             memory.local_mode = record;
             memory.complaints.extend(wrong.map(|why| format!("the target that was pushed in local mode is dropped: {why}")));
+        }
+        if let Some(record) = self.read::<target_trial::TargetTrialFile>(TARGET_TRIAL, &mut memory.complaints)? {
+            let (record, wrong) = record.into_state(&self.parse);
+            memory.target_trial = record;
+            memory.complaints.extend(wrong.map(|why| format!("the target on trial is dropped: {why}")));
         }
         if let Some(targets) = self.read::<wire::TargetsFile>(TARGETS, &mut memory.complaints)? {
             let (targeted, wrong) = targets.into_state(&self.parse);

@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use tokio::sync::watch;
 
+use crate::document;
+use crate::linux::off_thread;
 use crate::linux::preload::Preload;
 use crate::linux::target_file::parse_off_thread;
 use crate::port::Targets;
@@ -57,6 +59,12 @@ impl<T: Targets> Targets for SwappableSource<T> {
 
     async fn parse(&self, document: String) -> Result<Target, TargetError> {
         parse_off_thread(document).await
+    }
+
+    async fn parse_kept(&self, document: String, device_uuid: &str) -> Result<Target, TargetError> {
+        let device_uuid = device_uuid.to_owned();
+        let parse = move || document::parse_kept(&document, Some(&device_uuid));
+        off_thread(parse).await.unwrap_or_else(|why| Err(TargetError(why)))
     }
 
     fn look_again(&self) {

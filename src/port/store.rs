@@ -9,6 +9,7 @@ use crate::state::boot_config::BootConfigRecord;
 use crate::state::cloud::{AccountRecord, ReleasePin};
 use crate::state::lease::Leases;
 use crate::state::local_mode::LocalModeRecord;
+use crate::state::target_trial::TargetTrialRecord;
 use crate::state::{
     AppId, ContainerId, FailedRelease, FlashWrites, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target,
 };
@@ -87,6 +88,8 @@ pub struct StoredState {
     pub boot_config: BootConfigRecord,
     /// What is remembered of local mode.
     pub local_mode: LocalModeRecord,
+    /// The target on trial, and the one that was kept after its trial.
+    pub target_trial: TargetTrialRecord,
     /// Records that could not be read and were moved aside, described in words.
     pub complaints: Vec<String>,
 }
@@ -151,6 +154,8 @@ pub enum Record {
     BootConfig(Box<BootConfigRecord>),
     /// What is remembered of local mode.
     LocalMode(Box<LocalModeRecord>),
+    /// The target on trial, and the one that was kept after its trial.
+    TargetTrial(Box<TargetTrialRecord>),
     /// The wanted target was reached: the good one is the one with this fingerprint. It costs no sync, so that a release
     /// costs few; if it is lost, the target is marked as reached again after the next start.
     Proved(String),

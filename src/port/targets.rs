@@ -10,6 +10,11 @@ pub trait Targets {
     async fn next(&self) -> Result<Target, TargetError>;
     /// Parses a document that comes from elsewhere, as this source parses its own.
     async fn parse(&self, document: String) -> Result<Target, TargetError>;
+    /// Parses a document of any kind that a file may have, or that the agent kept of a compose file, for the device with this
+    /// uuid.
+    async fn parse_kept(&self, document: String, _device_uuid: &str) -> Result<Target, TargetError> {
+        self.parse(document).await
+    }
     /// Makes a waiting [`Targets::next`] look for a document now.
     fn look_again(&self);
     /// The target that the device's image was made with. Asked for by a device that has no target. `None`: there is none.

@@ -47,11 +47,16 @@ impl CrashLoopGuard {
 
     /// Whether this target is refused for its crash loop. If so, it is kept for a request to try it once more.
     pub(super) fn refuses(&mut self, target: &Target) -> bool {
-        let over = self.trial.as_ref().is_some_and(|it| it.is_over() && it.document == target.fingerprint());
+        let over = self.is_over(target);
         if over {
             self.refused = Some(target.clone());
         }
         over
+    }
+
+    /// Whether the agent was started too often with this target.
+    pub(super) fn is_over(&self, target: &Target) -> bool {
+        self.trial.as_ref().is_some_and(|it| it.is_over() && it.document == target.fingerprint())
     }
 
     /// Whether a target is refused.

@@ -43,6 +43,10 @@ pub(super) struct HistoryTracker {
     asked: BTreeMap<(AppId, Option<String>), (Trigger, Option<Requester>)>,
     /// Who sent the target.
     target_from: Option<Requester>,
+    /// Who asked for the trial of the target in force. `None`: it is on none.
+    tried_by: Option<Requester>,
+    /// Why the trial before the target in force ended.
+    trial_end: Option<String>,
     /// Why the target is not the one that was sent last, if it is not.
     rolled_back: Option<String>,
     /// What apps waited for, and do not wait for any more: locks, leases, windows.
@@ -68,6 +72,29 @@ impl HistoryTracker {
     pub(super) fn on_target(&mut self, from: Option<Requester>) {
         self.target_from = from;
         self.rolled_back = None;
+        self.trial_end = None;
+    }
+
+    /// Remembers who has a target tried.
+    pub(super) fn on_trial(&mut self, by: Option<Requester>) {
+        self.tried_by = by;
+        self.trial_end = None;
+    }
+
+    /// Remembers why a trial ended.
+    pub(super) fn on_trial_end(&mut self, why: &str) {
+        self.tried_by = None;
+        self.trial_end = Some(why.to_owned());
+    }
+
+    /// Forgets who had the target tried that gave way to another.
+    pub(super) fn on_trial_gone(&mut self) {
+        self.tried_by = None;
+    }
+
+    /// Who sent the target in force, or has it tried.
+    fn target_requester(&self) -> Option<Requester> {
+        self.tried_by.as_ref().or(self.target_from.as_ref()).cloned()
     }
 
     /// Remembers that the last good target was returned to.
@@ -98,7 +125,7 @@ impl HistoryTracker {
 
     fn requester(&self, trigger: Trigger, app: Option<AppId>, service: Option<&str>) -> Option<Requester> {
         if trigger == Trigger::Target {
-            return self.target_from.clone();
+            return self.target_requester();
         }
         let app = app?;
         let keys = [(app, service.map(str::to_owned)), (app, None)];
@@ -121,12 +148,18 @@ impl HistoryTracker {
                 return before.clone();
             }
             let is_new = matches!(step, Step::Engine(EngineAction::Create(_)));
-            cause.asked_by = is_new.then(|| self.target_from.clone()).flatten();
+            cause.asked_by = is_new.then(|| self.target_requester()).flatten();
         } else {
             cause.asked_by = self.requester(trigger, app, service.as_ref().map(|it| it.service.as_str()));
         }
         if let Some(why) = self.rolled_back.as_ref().filter(|_| trigger == Trigger::Target) {
             cause.why = format!("{}, as the device went back to its last good target: {why}", cause.why);
+            cause.asked_by = None;
+        }
+        let is_new = matches!(step, Step::Engine(EngineAction::Create(_)));
+        let is_of_target = trigger == Trigger::Target || trigger == Trigger::Follows && is_new;
+        if let Some(why) = self.trial_end.as_ref().filter(|_| is_of_target) {
+            cause.why = format!("{}, as the trial of a target ended: {why}", cause.why);
             cause.asked_by = None;
         }
         if let Some(why) = app_rolled_back.filter(|_| trigger == Trigger::Target) {

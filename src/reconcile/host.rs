@@ -8,7 +8,9 @@ use futures_util::FutureExt;
 use crate::port::{Host, HostError, LockError, Locks, World};
 use crate::reconcile::{Context, Reconciler};
 use crate::request::{Refusal, Reply, respond};
+use crate::state::history::Requester;
 use crate::state::host::{HostConfig, HostPatch};
+use crate::state::target_trial::TargetTrialStatus;
 use crate::state::{AppId, FailedRelease, Force, Target, TargetError};
 
 /// Minimum interval between two readings of the host metrics, however often the engine is observed.
@@ -24,6 +26,8 @@ pub(super) enum JobOutcome {
     Configured(Result<(), Refusal>, Vec<AppId>, Reply<()>),
     /// A pushed document was parsed.
     Pushed(Result<Target, TargetError>, Force, Reply<()>),
+    /// A document to be tried for so many seconds was parsed.
+    Tried(Result<Target, TargetError>, u32, Option<Requester>, Reply<TargetTrialStatus>),
     /// It was found out what the failed services of an app's release logged.
     Diagnosed(AppId, FailedRelease),
 }
@@ -88,6 +92,7 @@ impl<W: World> Reconciler<'_, W> {
         match outcome {
             JobOutcome::Read(response, reply) => respond(reply, response),
             JobOutcome::Pushed(parsed, force, reply) => self.take_pushed(parsed, force, reply).await,
+            JobOutcome::Tried(parsed, length_secs, by, reply) => self.begin_trial(parsed, length_secs, by, reply).await,
             JobOutcome::Diagnosed(app, failed) => self.on_diagnosed(app, failed).await,
             JobOutcome::Configured(response, taken, reply) => {
                 let lent = self.observed.locks_mut().end_loan();

@@ -12,6 +12,7 @@ use crate::port::{BootWindow, Random, Record, Store, StoredLeases, StoredState, 
 use crate::reconcile::ReconcilerSettings;
 use crate::state::boot_config::BootConfigRecord;
 use crate::state::local_mode::LocalModeRecord;
+use crate::state::target_trial::TargetTrialRecord;
 use crate::state::{AppId, ContainerId, FailedRelease, Identity, Keys, Secret, ServiceKey, StartCount, Status};
 
 /// The state the agent starts with.
@@ -29,6 +30,7 @@ pub(super) struct LoadedState {
     pub(super) failed_releases: BTreeMap<AppId, FailedRelease>,
     pub(super) boot_config: BootConfigRecord,
     pub(super) local_mode: LocalModeRecord,
+    pub(super) target_trial: TargetTrialRecord,
     pub(super) unsaved: BTreeSet<RecordKind>,
 }
 
@@ -43,6 +45,8 @@ pub(super) enum RecordKind {
     /// Before the targets, as in [`take_preloaded`].
     Pin,
     Targets,
+    /// After the targets: a kept one counts for as long as they are what they were.
+    TargetTrial,
     Stopped,
     Awaiting,
     LocalMode,
@@ -90,7 +94,8 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
     if targets.wanted.is_none() {
         take_preloaded(world, &mut targets, publish, &mut unsaved).await;
     }
-    let StoredState { stopped, awaiting, leases, boot_window, trial, failed_releases, boot_config, local_mode, .. } = stored;
+    let StoredState { stopped, awaiting, leases, boot_window, trial, failed_releases, .. } = stored;
+    let StoredState { boot_config, local_mode, target_trial, .. } = stored;
     LoadedState {
         identity,
         cloud_key,
@@ -104,6 +109,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
         failed_releases,
         boot_config,
         local_mode,
+        target_trial,
         unsaved,
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use tracing::info;
+
 use crate::port::{Random, Record, Targets, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::overrides::StoppedRecord;
@@ -83,6 +85,9 @@ impl<W: World> Reconciler<'_, W> {
             }
             Request::SwitchLocalMode { switch, reply } => self.switch_local_mode(switch, reply).await,
             Request::PushTarget { document, force, reply } => self.push_target(document, force, reply),
+            Request::TryTarget { document, length_secs, reply } => self.try_target(document, length_secs, by, reply),
+            Request::KeepTarget(reply) => Box::pin(self.keep_target(by, reply)).await,
+            Request::EndTargetTrial(reply) => Box::pin(self.return_from_trial(by, reply)).await,
             Request::ReadHost(reply) => self.read_host(reply),
             Request::ConfigureHost { patch, force, reply } => self.configure_host(*patch, force, reply),
             Request::Shutdown { ending, force, reply } => self.begin_shutdown(ending, force, reply),
@@ -151,6 +156,11 @@ impl<W: World> Reconciler<'_, W> {
             // Saved by the observation due now, before it plans: it knows which images are to be pulled, so one record is
             // enough.
             self.records.mark(RecordKind::Targets);
+            if self.targets.drop_outdated_kept() {
+                info!("the kept target gives way to it");
+                self.history.on_trial_gone();
+                self.records.mark(RecordKind::TargetTrial);
+            }
             if self.targets.forget_other_failures() {
                 self.records.mark(RecordKind::FailedReleases);
             }
@@ -163,10 +173,14 @@ impl<W: World> Reconciler<'_, W> {
 
     /// The target or the keys of its services changed. Steps are cancelled by the observation due now.
     pub(super) fn on_target_changed(&mut self) {
+        self.publish_trial_status();
         self.targets.complete_changed(self.context.publish);
         if let Some(target) = self.targets.completed() {
             self.history.keep_only(target);
-            self.overrides.keep_only(target);
+            if !self.targets.is_on_trial() {
+                // What a person stopped stays stopped when the device returns.
+                self.overrides.keep_only(target);
+            }
         }
         self.request_resync();
     }
@@ -399,6 +413,9 @@ const fn changes_containers(request: &Request) -> bool {
         | Request::OpenPageLink { .. }
         | Request::SwitchLocalMode { .. }
         | Request::PushTarget { .. }
+        | Request::TryTarget { .. }
+        | Request::KeepTarget(_)
+        | Request::EndTargetTrial(_)
         | Request::CheckConnectivity { .. }
         | Request::ReadHost(_)
         | Request::Shutdown { .. }

@@ -80,7 +80,7 @@ impl<W: World> Reconciler<'_, W> {
         let respected = leases.keys().find(|app| is_there(app) && force_of(**app) == Force::No);
         let lease = respected.and_then(|app| Some((*app, last_of(leases, *app)?.clone())));
         let apps: AppLocks = services.into_iter().map(|(app, services)| (app, (services, force_of(app)))).collect();
-        let mut lent = self.lock_holders();
+        let mut lent = self.observed.lock_holders(self.target());
         lent.retain(|app, _| self.observed.locks().is_lent(*app));
         let check = check::check(self.context.world, ending, apps, lent, force);
         let check = async move {

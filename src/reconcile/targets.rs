@@ -19,8 +19,8 @@ use crate::state::history::FieldChange;
 use crate::state::host::HostAddresses;
 use crate::state::keys::DeviceAction;
 use crate::state::local_mode::LocalModeRecord;
-use crate::state::service::Strategy;
 use crate::state::switch::is_on;
+use crate::state::target_trial::TargetTrialRecord;
 use crate::state::{
     Activity, App, AppId, Caller, ConnectivityCheck, Device, EngineAction, Force, Identity, Image, ImageRef, Keys, Secret,
     ServiceKey, StartCount, Status, Step, Target,
@@ -49,6 +49,8 @@ pub(super) struct TargetTracker {
     /// Device-wide actions that the services' API keys may be used for.
     service_verbs: BTreeSet<DeviceAction>,
     local_mode: LocalModeTracker,
+    /// What is on trial or kept, in place of `stored.wanted`.
+    trial: TargetTrialRecord,
 }
 
 impl TargetTracker {
@@ -76,6 +78,7 @@ impl TargetTracker {
             force: settings.force,
             service_verbs: settings.service_verbs,
             local_mode: LocalModeTracker::new(LocalModeRecord::default()),
+            trial: TargetTrialRecord::default(),
         }
     }
 
@@ -86,7 +89,8 @@ impl TargetTracker {
 
     /// Counts this start, rolls back to the last good target if there were too many, and publishes the target.
     pub(super) async fn start<W: World>(&mut self, context: &Context<'_, W>) {
-        if let Some(wanted) = self.stored.wanted.as_ref().filter(|_| !self.reached && !self.is_rolled_back()) {
+        let sources = self.stored.wanted.as_ref().filter(|_| self.trial.in_force().is_none());
+        if let Some(wanted) = sources.filter(|_| !self.reached && !self.is_rolled_back()) {
             self.crash_loop.count_start(wanted, context).await;
             if self.crash_loop.refuses(wanted) {
                 let refused = std::mem::replace(&mut self.stored.wanted, self.stored.last_good.clone());
@@ -94,7 +98,7 @@ impl TargetTracker {
                 self.publish_refusal(refused.as_ref(), context.publish);
             }
         }
-        if let Some(target) = &self.stored.wanted {
+        if let Some(target) = self.wanted() {
             publish_check(None, target, context.publish);
         }
         self.complete(context.publish);
@@ -193,8 +197,13 @@ impl TargetTracker {
         let apps: Vec<String> =
             target.apps.values().map(|it| format!("{} ({} services)", it.name, it.services.len())).collect();
         info!(apps = apps.join(", "), "a new target");
+        if self.is_on_trial() {
+            info!("it is applied when the trial of a target ends");
+            self.stored.wanted = Some(target);
+            return true;
+        }
         self.reached = self.stored.last_good.as_ref() == Some(&target);
-        publish_check(self.stored.wanted.as_ref(), &target, context.publish);
+        publish_check(self.wanted(), &target, context.publish);
         self.stored.wanted = Some(target);
         self.crash_loop.reset(context).await;
         true
@@ -330,7 +339,8 @@ impl TargetTracker {
     /// anything to record.
     pub(super) fn record_expected_pulls(&mut self, images: &[Image], is_pulling: impl Fn(&ImageRef) -> bool) -> bool {
         let is_here = |image: &ImageRef| images.iter().any(|it| it.answers_to(image));
-        let services = self.stored.wanted.iter().flat_map(Target::services);
+        let kept = self.trial.kept.as_ref().map(|it| &it.target);
+        let services = self.wanted().into_iter().chain(kept).chain(&self.stored.wanted).flat_map(Target::services);
         let wanted: BTreeSet<ImageRef> = services.map(|(.., it)| it.image.clone()).collect();
         let mut pulled = self.stored.pulled.clone();
         pulled.retain(|image| is_here(image) || wanted.contains(image) || is_pulling(image));
@@ -369,15 +379,13 @@ impl TargetTracker {
         let mut removable = self.stored.pulled.clone();
         let keeps = |app: AppId| !is_out_of_space || self.rolls_back(app);
         let good = self.good_services().filter(|(app, ..)| !self.reached && keeps(app.id));
-        let makes_room = |app: AppId, name: &String| {
-            let wanted = self.stored.wanted.as_ref().and_then(|it| it.apps.get(&app)?.services.get(name));
-            wanted.is_some_and(|it| it.strategy == Strategy::DeleteThenDownload)
-        };
         for (app, name, service) in good {
-            if !makes_room(app.id, name) {
+            if !self.makes_room(app.id, name) {
                 removable.remove(&service.image);
             }
         }
+        let beneath = self.images_beneath();
+        removable.retain(|it| !beneath.contains(it));
         removable
     }
 
@@ -386,11 +394,16 @@ impl TargetTracker {
     pub(super) async fn mark_reached<W: World>(&mut self, is_dirty: bool, context: &Context<'_, W>) -> bool {
         self.reached = true;
         info!("the device is as wanted");
-        if self.stored.last_good == self.stored.wanted {
+        // A target on trial is none to go back to.
+        if self.is_on_trial() || self.stored.last_good.as_ref() == self.wanted() {
             return false;
         }
-        self.stored.last_good.clone_from(&self.stored.wanted);
+        self.stored.last_good = self.wanted().cloned();
         let has_good_apps = !std::mem::take(&mut self.stored.good_apps).is_empty();
+        if self.trial.kept.is_some() {
+            // A mark says it of the sources' target only.
+            return true;
+        }
         let proved = self.stored.wanted.as_ref().map(|it| Record::Proved(it.fingerprint()));
         // A record that is not on the disk yet cannot be marked as reached there.
         match proved.filter(|_| !is_dirty && !has_good_apps) {
@@ -412,7 +425,7 @@ impl TargetTracker {
 
     /// A device-wide boolean setting of the target.
     fn setting(&self, name: &str) -> bool {
-        let value = self.stored.wanted.as_ref().and_then(|it| it.config.get(name));
+        let value = self.wanted().and_then(|it| it.config.get(name));
         value.is_some_and(|it| is_on(it))
     }
 
@@ -453,3 +466,4 @@ fn publish_check(before: Option<&Target>, target: &Target, publish: &watch::Send
 mod good;
 #[cfg(test)]
 mod tests;
+mod trial;

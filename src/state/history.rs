@@ -242,6 +242,7 @@ impl HistoryEntry {
             (_, HistoryObject::Engine) => "the container engine".to_owned(),
             (_, HistoryObject::Agent) => "the agent".to_owned(),
             (_, HistoryObject::Target) => "a new target".to_owned(),
+            (_, HistoryObject::TargetTrial) => "the trial of a target".to_owned(),
             (_, HistoryObject::Lock) => match self.app {
                 Some(app) => format!("app {app}"),
                 None => "an app".to_owned(),

@@ -10,6 +10,7 @@ use crate::state::cloud::ReleasePin;
 use crate::state::host::HostMetrics;
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::page_link::PageLinks;
+use crate::state::target_trial::TargetTrialStatus;
 use crate::state::{
     Access, AppId, ConnectivityCheck, Current, Device, Difference, DownloadProgress, ImageRef, Overrides, ReleaseTrial, Secret,
     ServiceKey, ShutdownStatus, StartCount, Step, StepKind, Target, Unmet, Waiting,
@@ -31,6 +32,8 @@ pub struct Status {
     pub page_links: PageLinks,
     /// The target, completed with what every container is given. `None`: no target was received yet.
     pub target: Option<Arc<Target>>,
+    /// The target on trial, or kept after its trial, which is then the one above. `None`: that is the sources' target.
+    pub target_trial: Option<TargetTrialStatus>,
     /// The release that the device is still to be pinned on in its cloud.
     pub pin: Option<ReleasePin>,
     /// What users requested on top of the target.

@@ -7,7 +7,7 @@ import { boardView, play } from "./board.js";
 import { bringupView } from "./bringup.js";
 import { deviceView } from "./device.js";
 import { h, loadTexts, morph, t } from "./dom.js";
-import { clock, merged } from "./format.js";
+import { clock, duration, merged } from "./format.js";
 import { historyView, KEPT } from "./history.js";
 import { followLogs, servicesView } from "./services.js";
 
@@ -217,11 +217,12 @@ function header() {
 
 function parts() {
   const { state } = model;
-  const { local_engine: engine, local_mode: local } = state;
+  const { local_engine: engine, local_mode: local, target_trial: trial } = state;
   return h("div", { class: model.connected ? "parts" : "parts stale" },
     engine?.open && h("p", { class: "banner", role: "alert" },
       t("banner.engine", { networks: engine.networks.join(", "), listens: engine.listens.join(", ") })),
     local?.on && h("p", { class: "banner" }, t(local.until ? "banner.local_until" : "banner.local", { until: clock(local.until) })),
+    trial && h("p", { class: "banner" }, t(trial.state === "kept" ? "banner.kept" : "banner.trial", { left: trial.seconds_left !== null && duration(trial.seconds_left) })),
     boardView(model, act), servicesView(model, act), deviceView(model, act),
     h("div", { key: "last" }, bringupView(model, act), historyView(model, act)),
   );

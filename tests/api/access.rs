@@ -28,6 +28,10 @@ const MATRIX: &[(&str, [u16; 5])] = &[
     ("POST /v2/local/target-state", [401, 401, 400, 401, 401]),
     ("POST /agent/v1/local-mode", [401, 401, 200, 401, 401]),
     ("DELETE /agent/v1/local-mode", [401, 401, 200, 401, 401]),
+    // Without a document and a time.
+    ("POST /agent/v1/target-trial", [401, 401, 400, 401, 401]),
+    ("POST /agent/v1/target-trial/keep", [401, 401, 200, 401, 401]),
+    ("DELETE /agent/v1/target-trial", [401, 401, 204, 401, 401]),
     ("POST /agent/v1/page-links", [401, 401, 200, 401, 401]),
     ("POST /agent/v1/page-links/{token}", [403, 403, 403, 403, 403]),
     ("POST /v1/update", [401, 401, 204, 401, 204]),

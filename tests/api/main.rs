@@ -32,5 +32,6 @@ mod releases;
 mod services;
 mod slow;
 mod streams;
+mod target_trial;
 mod test_device;
 mod wire;

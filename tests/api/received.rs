@@ -30,6 +30,9 @@ pub(crate) enum Received {
     Shutdown(PowerAction, Force),
     SwitchLocalMode(LocalModeRequest),
     PushTarget(String, Force),
+    TryTarget(String, u32),
+    KeepTarget,
+    EndTargetTrial,
 }
 
 impl Received {
@@ -56,6 +59,9 @@ impl Received {
             Request::ConfigureHost { patch, force, .. } => Self::ConfigureHost(patch.clone(), *force),
             Request::Shutdown { ending, force, .. } => Self::Shutdown(*ending, *force),
             Request::SwitchLocalMode { switch, .. } => Self::SwitchLocalMode(*switch),
+            Request::TryTarget { document, length_secs, .. } => Self::TryTarget(document.clone(), *length_secs),
+            Request::KeepTarget(_) => Self::KeepTarget,
+            Request::EndTargetTrial(_) => Self::EndTargetTrial,
             Request::PushTarget { document, force, .. } => Self::PushTarget(document.clone(), *force),
             Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled | Request::Probe(_) => {
                 panic!("not asked over HTTP: {request:?}")

@@ -49,6 +49,7 @@ mod strategies;
 mod takeover;
 mod takeover_database;
 mod target;
+mod target_trial;
 mod trial;
 mod troubles;
 mod updates;

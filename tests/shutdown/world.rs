@@ -329,6 +329,7 @@ impl port::Store for World {
             Record::Trial(it) => memory.trial = it,
             Record::BootConfig(it) => memory.boot_config = *it,
             Record::LocalMode(it) => memory.local_mode = *it,
+            Record::TargetTrial(it) => memory.target_trial = *it,
             Record::FailedReleases(it) => memory.failed_releases = it,
             Record::Proved(_) => {
                 let targets = &mut memory.targets;

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 
-use crate::random_calls::{any_call, developers_call};
+use crate::random_calls::{any_call, developers_call, triers_call};
 use crate::world::Sim;
 use crate::world::marks::Mark;
 
@@ -60,6 +60,9 @@ enum Operation {
     LocalModeOn(Option<u64>),
     LocalModeOff,
     Push,
+    TryTarget,
+    KeepTarget,
+    EndTrial,
     /// No valid JSON.
     Garbled,
 }
@@ -186,6 +189,33 @@ impl ApiCall {
         Self::new("/v2/local/target-state".into(), body, Operation::Push, force)
     }
 
+    /// Try a release of two services for so many seconds.
+    pub(crate) fn try_target(version: u64, seconds: u64) -> Self {
+        let service = |name: &str| {
+            format!(
+                r#"{{"serviceName":"{name}","imageId":1,"image":"r/{name}:tried{version}","environment":{{}},"labels":{{}}}}"#
+            )
+        };
+        let services = format!(r#"{{"1":{},"2":{}}}"#, service("db"), service("web"));
+        let app = format!(
+            r#""1":{{"name":"app1","commit":"t{version}","releaseId":"9","volumes":{{}},"networks":{{}},"services":{services}}}"#
+        );
+        let document = format!(r#"{{"local":{{"name":"d","config":{{}},"apps":{{{app}}}}}}}"#);
+        let body = format!(r#"{{"seconds":{seconds},"document":{document}}}"#);
+        Self::new("/agent/v1/target-trial".into(), body, Operation::TryTarget, false)
+    }
+
+    /// Keep the target on trial.
+    pub(crate) fn keep_target() -> Self {
+        Self::new("/agent/v1/target-trial/keep".into(), String::new(), Operation::KeepTarget, false)
+    }
+
+    /// Go back from the target on trial.
+    pub(crate) fn end_trial() -> Self {
+        let call = Self::new("/agent/v1/target-trial".into(), String::new(), Operation::EndTrial, false);
+        Self { method: Method::DELETE, ..call }
+    }
+
     /// A client that has no key of this device.
     pub(crate) fn with_a_wrong_key(self) -> Self {
         Self { key: Key::Wrong, ..self }
@@ -248,6 +278,9 @@ impl ApiCall {
             Operation::LocalModeOn(_) => Mark::LocalModeOn,
             Operation::LocalModeOff => Mark::LocalModeOff,
             Operation::Push => Mark::Push,
+            Operation::TryTarget => Mark::TryTarget,
+            Operation::KeepTarget => Mark::KeepTarget,
+            Operation::EndTrial => Mark::EndTrial,
             Operation::Garbled => Mark::Garbled,
         }
     }
@@ -284,25 +317,19 @@ impl Sim {
             sleep(wait).await;
             if self.with(|model| model.rates.events.is_empty()) {
                 self.end_local_mode(&router).await;
+                self.end_target_trial(&router).await;
                 return std::future::pending().await;
             }
             let call = self.with(|model| {
                 let developers = model.developer.as_mut().and_then(developers_call);
-                developers.unwrap_or_else(|| any_call(&mut model.rngs.clients))
+                let triers = || model.trier.as_mut().and_then(triers_call);
+                developers.or_else(triers).unwrap_or_else(|| any_call(&mut model.rngs.clients))
             });
             let patience = self.with(|model| model.rngs.clients.secs(1, 600));
             let _ = self.send(&router, &call, patience).await;
             if let Some(why) = self.contradiction(&router) {
                 self.with(|model| model.violation(format_args!("the API contradicts itself: {why}")));
             }
-        }
-    }
-
-    /// Switches local mode off, until it is off: a life ends with what its owner wants.
-    async fn end_local_mode(&self, router: &Router) {
-        while self.with(|model| model.status.as_ref().is_none_or(|it| it.borrow().access.local_mode)) {
-            let _ = self.send(router, &ApiCall::local_mode_off(), Duration::from_secs(60)).await;
-            sleep(Duration::from_secs(5)).await;
         }
     }
 
@@ -455,6 +482,9 @@ impl crate::world::Model {
             }
             Operation::Blink
             | Operation::Read
+            | Operation::TryTarget
+            | Operation::KeepTarget
+            | Operation::EndTrial
             | Operation::ReadHost
             | Operation::Check(_)
             | Operation::Garbled
@@ -464,27 +494,6 @@ impl crate::world::Model {
         checker.forced.extend(app.filter(|_| call.force));
         if let Operation::Purge(app) = call.operation {
             checker.purged.insert(app);
-        }
-    }
-}
-
-impl Sim {
-    /// Programs on the device that lease apps, until the agent dies.
-    pub(crate) async fn programs(&self, router: Router) {
-        loop {
-            let wait = self.with(|model| model.leases.rng.secs(5, 200));
-            sleep(wait).await;
-            if self.with(|model| model.rates.events.is_empty() || !model.leases.are_asked_for) {
-                return std::future::pending().await;
-            }
-            let call = self.with(|model| {
-                let rng = &mut model.leases.rng;
-                let app = u32::try_from(rng.between(1, 2)).unwrap();
-                let owner = *rng.pick(&["recorder", "backup"]).unwrap();
-                let seconds = u32::try_from(rng.between(1, 900)).unwrap();
-                if rng.happens(750) { ApiCall::lease(app, owner, seconds) } else { ApiCall::end_lease(app, owner) }
-            });
-            let _ = self.send(&router, &call, Duration::from_secs(60)).await;
         }
     }
 }

@@ -68,6 +68,8 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
                 model.developer = Some(developer);
             }
             // As that.
+            let mut trier = Rng::of(seed, "trials");
+            model.trier = trier.happens(250).then_some(trier);
             model.leases.are_asked_for = Rng::of(seed, "leases").happens(400);
             model.targets.window = Rng::of(seed, "windows").happens(300).then(|| often(""));
             model.targets.settings =
@@ -170,7 +172,7 @@ impl Sim {
         loop {
             let settings = settings(self.with(|model| {
                 model.locks.agent_starts();
-                model.checker.starts_with(&model.disk.kept.targets);
+                model.checker.starts_with(&model.disk.kept);
                 model.net.endpoint
             }));
             let cloud = self.with(|model| cloud_settings(&model.net, model.cloud.targets_from));

@@ -20,6 +20,7 @@ mod scenario;
 mod services;
 mod shutdown;
 mod signed;
+mod target_trials;
 mod views;
 mod waits;
 mod windows;

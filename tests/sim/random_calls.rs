@@ -1,6 +1,12 @@
 //! Which requests the clients of the API send, by chance.
 
+use std::time::Duration;
+
+use axum::Router;
+use tokio::time::sleep;
+
 use crate::clients::ApiCall;
+use crate::world::Sim;
 use crate::world::rng::Rng;
 
 /// What any client may ask for.
@@ -34,6 +40,18 @@ pub(crate) fn any_call(rng: &mut Rng) -> ApiCall {
     if rng.happens(30) { call.with_a_wrong_key() } else { call }
 }
 
+/// What a person does who tries targets, beside the other clients.
+pub(crate) fn triers_call(rng: &mut Rng) -> Option<ApiCall> {
+    if !rng.happens(300) {
+        return None;
+    }
+    Some(match rng.below(10) {
+        0..=5 => ApiCall::try_target(rng.between(1, 3), rng.between(10, 1200)),
+        6 | 7 => ApiCall::keep_target(),
+        _ => ApiCall::end_trial(),
+    })
+}
+
 /// What a developer does beside the other clients.
 pub(crate) fn developers_call(rng: &mut Rng) -> Option<ApiCall> {
     if !rng.happens(500) {
@@ -45,4 +63,41 @@ pub(crate) fn developers_call(rng: &mut Rng) -> Option<ApiCall> {
         // The owner has an app 1, and none with the number 9.
         _ => ApiCall::push(if rng.happens(500) { 1 } else { 9 }, rng.between(1, 3), rng.happens(200)),
     })
+}
+
+impl Sim {
+    /// Switches local mode off, until it is off: a life ends with what its owner wants.
+    pub(crate) async fn end_local_mode(&self, router: &Router) {
+        while self.with(|model| model.status.as_ref().is_none_or(|it| it.borrow().access.local_mode)) {
+            let _ = self.send(router, &ApiCall::local_mode_off(), Duration::from_secs(60)).await;
+            sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    /// Goes back from what is on trial or was kept, until nothing is.
+    pub(crate) async fn end_target_trial(&self, router: &Router) {
+        while self.with(|model| model.status.as_ref().is_none_or(|it| it.borrow().target_trial.is_some())) {
+            let _ = self.send(router, &ApiCall::end_trial(), Duration::from_secs(60)).await;
+            sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    /// Programs on the device that lease apps, until the agent dies.
+    pub(crate) async fn programs(&self, router: Router) {
+        loop {
+            let wait = self.with(|model| model.leases.rng.secs(5, 200));
+            sleep(wait).await;
+            if self.with(|model| model.rates.events.is_empty() || !model.leases.are_asked_for) {
+                return std::future::pending().await;
+            }
+            let call = self.with(|model| {
+                let rng = &mut model.leases.rng;
+                let app = u32::try_from(rng.between(1, 2)).unwrap();
+                let owner = *rng.pick(&["recorder", "backup"]).unwrap();
+                let seconds = u32::try_from(rng.between(1, 900)).unwrap();
+                if rng.happens(750) { ApiCall::lease(app, owner, seconds) } else { ApiCall::end_lease(app, owner) }
+            });
+            let _ = self.send(&router, &call, Duration::from_secs(60)).await;
+        }
+    }
 }

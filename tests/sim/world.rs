@@ -175,6 +175,8 @@ pub(crate) struct Model {
     pub(crate) net: Net,
     /// A developer works on the device.
     pub(crate) developer: Option<Rng>,
+    /// A person tries targets.
+    pub(crate) trier: Option<Rng>,
     /// The registry's tokens are good for one layer.
     pub(crate) brief_tokens: bool,
     born: Instant,
@@ -311,6 +313,7 @@ impl Sim {
             loaded: false,
             net: Net::default(),
             developer: None,
+            trier: None,
             brief_tokens: false,
             born: now,
             booted: now,

@@ -11,6 +11,7 @@ use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::keys::KeptKey;
 use boardkeeper::state::local_mode::{LocalModeRecord, LocalModeSwitch, LocalSession, SwitchEnd};
+use boardkeeper::state::target_trial::{KeptTarget, TargetTrialRecord, TrialTime, TriedTarget};
 use boardkeeper::state::{
     AppId, ContainerId, FailedRelease, FailedService, Identity, ImageId, ImageRef, Keys, Secret, ServiceKey, StartCount, Target,
 };
@@ -37,6 +38,7 @@ pub(crate) struct Allowed {
     boot_config: Vec<BootConfigRecord>,
     local_mode: Vec<LocalModeRecord>,
     failed_releases: Vec<BTreeMap<AppId, FailedRelease>>,
+    target_trial: Vec<TargetTrialRecord>,
     /// Every ETag that was saved once. Which one is found, if any, makes no difference.
     tags: Vec<TargetTag>,
     /// Bytes that could not be read, and must be somewhere still.
@@ -58,6 +60,7 @@ impl Allowed {
             boot_config: Vec::new(),
             local_mode: Vec::new(),
             failed_releases: Vec::new(),
+            target_trial: Vec::new(),
             tags: Vec::new(),
             relics: Vec::new(),
         };
@@ -79,6 +82,7 @@ impl Allowed {
             Record::BootConfig(it) => self.boot_config.push(*it),
             Record::LocalMode(it) => self.local_mode.push(*it),
             Record::FailedReleases(it) => self.failed_releases.push(it),
+            Record::TargetTrial(it) => self.target_trial.push(*it),
             // Reached, or not known to be: both may be found from now on.
             Record::Proved(it) => {
                 let proved =
@@ -106,6 +110,7 @@ impl Allowed {
             Record::BootConfig(it) => self.boot_config = vec![*it],
             Record::LocalMode(it) => self.local_mode = vec![*it],
             Record::FailedReleases(it) => self.failed_releases = vec![it],
+            Record::TargetTrial(it) => self.target_trial = vec![*it],
             Record::Proved(_) | Record::TargetTag(_) | Record::Leases(_) | Record::BootWindow(_) => (),
         }
     }
@@ -123,6 +128,7 @@ impl Allowed {
         self.boot_config = vec![memory.boot_config.clone()];
         self.local_mode = vec![memory.local_mode.clone()];
         self.failed_releases = vec![memory.failed_releases.clone()];
+        self.target_trial = vec![memory.target_trial.clone()];
     }
 
     /// Another program overwrote a file with garbage.
@@ -136,6 +142,7 @@ impl Allowed {
             "awaiting-boot.json" => self.awaiting = vec![BTreeMap::new()],
             "trial.json" => self.trial = vec![None],
             "boot-file.json" => self.boot_config = vec![BootConfigRecord::default()],
+            "target-trial.json" => self.target_trial = vec![TargetTrialRecord::default()],
             "failed-releases.json" => self.failed_releases = vec![BTreeMap::new()],
             "local-mode.json" => self.local_mode = vec![LocalModeRecord::default()],
             // There is a second copy.
@@ -154,6 +161,7 @@ impl Allowed {
         one_of(&self.trial, &memory.trial)?;
         one_of(&self.boot_config, &memory.boot_config)?;
         one_of(&self.local_mode, &memory.local_mode)?;
+        one_of(&self.target_trial, &memory.target_trial)?;
         one_of(&self.failed_releases, &memory.failed_releases)
     }
 
@@ -216,7 +224,7 @@ fn target(document: &str) -> Target {
 }
 
 /// The names of a record's files.
-pub(crate) const FILES: [&str; 14] = [
+pub(crate) const FILES: [&str; 15] = [
     "format",
     "identity.json",
     "identity.backup.json",
@@ -231,9 +239,18 @@ pub(crate) const FILES: [&str; 14] = [
     "boot-file.json",
     "local-mode.json",
     "failed-releases.json",
+    "target-trial.json",
 ];
 /// How many kinds of records there are.
-pub(crate) const KINDS: usize = 11;
+pub(crate) const KINDS: usize = 12;
+
+/// A target on trial, one that was kept, both or none.
+fn target_trial(n: usize) -> Record {
+    let time = TrialTime { boot_id: format!("boot {n}"), noted_up_secs: 7, left_secs: 60, length_secs: 600 };
+    let tried = (!n.is_multiple_of(3)).then(|| TriedTarget { target: target(&format!("tried {n}")), time, over: "a".into() });
+    let kept = n.is_multiple_of(2).then(|| KeptTarget { target: target(&format!("kept {n}")), over: format!("{n:064x}") });
+    Record::TargetTrial(Box::new(TargetTrialRecord { tried, kept }))
+}
 
 /// The kinds of records, each as it is for the `n`th time. An identity never changes.
 pub(crate) fn record(kind: usize, n: usize) -> Record {
@@ -305,6 +322,7 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             };
             Record::FailedReleases(services().map(failed).collect())
         }
+        10 => target_trial(n),
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }
 }

@@ -16,6 +16,7 @@ mod local_engine;
 use crate::api::ApiRequest;
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::{ApiResponse, json};
+use crate::api::route::target_trial::TargetTrial;
 use crate::state::boot_config::{BootConfigProgress, BootConfigStatus};
 use crate::state::cloud::CloudStatus;
 use crate::state::history::History;
@@ -84,6 +85,7 @@ struct StateBody<'a> {
     troubles: Option<Vec<Trouble<'a>>>,
     complaints: Option<&'a [String]>,
     rejected: Option<&'a str>,
+    target_trial: Option<TargetTrial<'a>>,
     boot_config: Option<BootConfig<'a>>,
     cloud: Option<cloud::CloudBody<'a>>,
     local_engine: Option<local_engine::LocalEngineBody<'a>>,
@@ -246,6 +248,7 @@ impl<'a> View<'a> {
             troubles: self.may_see_all().then(|| status.troubles.iter().map(trouble).collect()),
             complaints: self.may_see_all().then_some(status.unreadable_records.as_slice()),
             rejected: status.rejected.as_deref().filter(|_| self.may_see_all()),
+            target_trial: status.target_trial.as_ref().filter(|_| self.may_see_all()).map(TargetTrial::from),
             boot_config: self.may_see_all().then(|| boot_config(&status.boot_config)),
             cloud: self.may_see_all().then(|| self.cloud.into()),
             local_engine: self.may_see_all().then(|| self.local_engine.into()),

@@ -160,6 +160,7 @@ pub(super) fn service_refused(app: AppId, why: &Refusal, missing: StatusCode) ->
         | Refusal::Kept(_)
         | Refusal::NotInLocalMode
         | Refusal::Document(_)
+        | Refusal::Trial(_)
         | Refusal::UnknownLink
         | Refusal::UnknownKey => refused(app, why),
     }
@@ -186,6 +187,7 @@ pub(super) fn refused(app: AppId, why: &Refusal) -> ApiResponse {
         | Refusal::Kept(_)
         | Refusal::NotInLocalMode
         | Refusal::Document(_)
+        | Refusal::Trial(_)
         | Refusal::UnknownLink
         | Refusal::UnknownKey => failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     }

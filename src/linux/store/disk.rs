@@ -270,7 +270,7 @@ fn purpose(name: &str) -> FlashPurpose {
     match name.split('.').next().unwrap_or_default() {
         "identity" | "account" | "pin" => FlashPurpose::Identity,
         "keys" => FlashPurpose::Keys,
-        "targets" | "target-tag" | "trial" | "signed-targets" => FlashPurpose::Targets,
+        "targets" | "target-tag" | "trial" | "target-trial" | "signed-targets" => FlashPurpose::Targets,
         "stopped" | "awaiting-boot" => FlashPurpose::Services,
         "local-mode" => FlashPurpose::LocalMode,
         "log-cursors" => FlashPurpose::LogCursors,

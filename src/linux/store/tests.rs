@@ -166,6 +166,7 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
         Record::Trial(None),
         Record::BootConfig(Box::default()),
         Record::LocalMode(Box::default()),
+        Record::TargetTrial(Box::default()),
         Record::FailedReleases(BTreeMap::new()),
     ];
     for record in records.iter().chain(&others) {

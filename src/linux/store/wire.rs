@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, FAILED_RELEASES, IDENTITY, IDENTITY_BACKUP, KEYS, LOCAL_MODE, PIN,
-    ParseTarget, STOPPED, TARGETS, TRIAL,
+    ParseTarget, STOPPED, TARGET_TRIAL, TARGETS, TRIAL,
 };
 use crate::linux::store::failed_releases::FailedReleasesFile;
 use crate::linux::store::local_mode::LocalModeFile;
+use crate::linux::store::target_trial::TargetTrialFile;
 use crate::port::{Record, StoredTargets};
 use crate::state::boot_config::{BootConfigRecord, BootVariables};
 use crate::state::cloud::{AccountRecord, ReleasePin};
@@ -179,6 +180,7 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Trial(trial) => vec![(TRIAL, json(&StartCountFile::of(trial.as_ref())))],
         Record::FailedReleases(failed) => vec![(FAILED_RELEASES, json(&FailedReleasesFile::of(failed)))],
         Record::LocalMode(record) => vec![(LOCAL_MODE, json(&LocalModeFile::of(record)))],
+        Record::TargetTrial(record) => vec![(TARGET_TRIAL, json(&TargetTrialFile::of(record)))],
         Record::BootConfig(record) => vec![(BOOT_CONFIG, json(&BootConfigFile::of(record)))],
         // A mark, without content; and files that are written without a sync.
         Record::Proved(_) | Record::TargetTag(_) | Record::Leases(_) | Record::BootWindow(_) => Vec::new(),

@@ -27,17 +27,18 @@ impl TargetTracker {
     /// Whether an app of the owner's target goes back to its last good release when a new one fails: the labels of its services
     /// say, then the target's variable, then the agent's configuration.
     pub(super) fn rolls_back(&self, app: AppId) -> bool {
-        let Some(app) = self.wanted_app(app) else { return false };
+        // A target on trial is returned from as a whole.
+        let Some(app) = self.wanted_app(app).filter(|_| !self.is_on_trial()) else { return false };
         let mut labels = app.services.values().filter_map(|it| it.trial.rollback).peekable();
         if labels.peek().is_some() {
             return labels.any(|it| it);
         }
-        let says = self.stored.wanted.as_ref().is_some_and(|it| it.config.contains_key(ROLLBACK_SETTING));
+        let says = self.wanted().is_some_and(|it| it.config.contains_key(ROLLBACK_SETTING));
         if says { self.setting(ROLLBACK_SETTING) } else { self.releases.is_rollback_configured() }
     }
 
     fn wanted_app(&self, app: AppId) -> Option<&App> {
-        self.stored.wanted.as_ref()?.apps.get(&app)
+        self.wanted()?.apps.get(&app)
     }
 
     /// The last release of an app that proved good.
@@ -67,13 +68,13 @@ impl TargetTracker {
 
     /// Whether any app of the target went back to its last good release.
     pub(super) fn is_rolled_back(&self) -> bool {
-        let mut apps = self.stored.wanted.iter().flat_map(|it| it.apps.keys());
+        let mut apps = self.wanted().into_iter().flat_map(|it| it.apps.keys());
         apps.any(|app| self.rollback_of(*app).is_some())
     }
 
     /// The wanted target, with the last good release of each app whose wanted one failed.
     pub(super) fn with_rollbacks(&self) -> Option<Target> {
-        let mut target = self.stored.wanted.clone()?;
+        let mut target = self.wanted()?.clone();
         for (id, app) in &mut target.apps {
             if let Some(good) = self.rollback_of(*id) {
                 app.clone_from(good);
@@ -88,7 +89,7 @@ impl TargetTracker {
     }
 
     fn unproven(&self) -> impl Iterator<Item = &App> {
-        let apps = self.stored.wanted.iter().flat_map(|it| it.apps.values());
+        let apps = self.wanted().into_iter().flat_map(|it| it.apps.values());
         let is_proven = |app: &App| self.good_app(app.id).is_some_and(|it| it.fingerprint() == app.fingerprint());
         apps.filter(move |app| self.rolls_back(app.id) && !is_proven(app) && self.rollback_of(app.id).is_none())
     }
@@ -105,24 +106,26 @@ impl TargetTracker {
 
     /// The wanted release of an app is proven good: the targets must be saved. Returns whether a failure is forgotten for it.
     pub(in crate::reconcile) fn prove(&mut self, app: AppId) -> bool {
-        if let Some(wanted) = &self.stored.wanted {
-            self.stored.good_apps.insert(app, wanted.clone());
+        if let Some(wanted) = self.wanted().cloned() {
+            self.stored.good_apps.insert(app, wanted);
         }
         self.releases.forget_except(|id, _| id != app)
     }
 
     /// Forgets the failures of releases that are not wanted any more. Returns whether there was one.
     pub(in crate::reconcile) fn forget_other_failures(&mut self) -> bool {
-        let wanted = self.stored.wanted.as_ref();
+        // Those of the targets beneath a trial too, or its end would begin them once more.
+        let kept = self.trial.kept.as_ref().map(|it| &it.target);
+        let wanted: Vec<&Target> = self.stored.wanted.iter().chain(kept).collect();
         let is_wanted = |app: AppId, failed: &FailedRelease| {
-            wanted.and_then(|it| it.apps.get(&app)).is_some_and(|it| it.fingerprint() == failed.fingerprint)
+            wanted.iter().any(|it| it.apps.get(&app).is_some_and(|it| it.fingerprint() == failed.fingerprint))
         };
         self.releases.forget_except(is_wanted)
     }
 
     /// What is known of the release of each app that goes back when a new one fails. `None`: it is on trial.
     pub(in crate::reconcile) fn trials(&self) -> BTreeMap<AppId, Option<ReleaseTrial>> {
-        let apps = self.stored.wanted.iter().flat_map(|it| it.apps.values()).filter(|it| self.rolls_back(it.id));
+        let apps = self.wanted().into_iter().flat_map(|it| it.apps.values()).filter(|it| self.rolls_back(it.id));
         let trial = |app: &App| match (self.failure_of(app.id), self.rollback_of(app.id)) {
             (Some(failed), Some(good)) => Some(ReleaseTrial::RolledBack(Arc::clone(failed), good.commit.clone())),
             (Some(failed), None) => Some(ReleaseTrial::Failed(Arc::clone(failed))),

@@ -31,6 +31,9 @@ pub enum HistoryAction {
     Booted,
     AgentStarted,
     Proved,
+    TrialBegan,
+    TrialKept,
+    TrialEnded,
 }
 
 /// What an entry is about.
@@ -50,11 +53,12 @@ pub enum HistoryObject {
     Target,
     Request,
     Release,
+    TargetTrial,
 }
 
 impl HistoryAction {
     /// Every action.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::Pull,
         Self::Create,
         Self::Start,
@@ -80,6 +84,9 @@ impl HistoryAction {
         Self::Booted,
         Self::AgentStarted,
         Self::Proved,
+        Self::TrialBegan,
+        Self::TrialKept,
+        Self::TrialEnded,
     ];
 
     /// Its name in the API and in files.
@@ -111,6 +118,9 @@ impl HistoryAction {
             Self::Booted => "booted",
             Self::AgentStarted => "agent_started",
             Self::Proved => "proved",
+            Self::TrialBegan => "trial_began",
+            Self::TrialKept => "trial_kept",
+            Self::TrialEnded => "trial_ended",
         }
     }
 
@@ -142,6 +152,9 @@ impl HistoryAction {
             Self::Booted => ("booted", "booted"),
             Self::AgentStarted => ("started", "started"),
             Self::Proved => ("is proven good", "proven good"),
+            Self::TrialBegan => ("began", "begun"),
+            Self::TrialKept => ("ended, and the target is kept", "ended with the target kept"),
+            Self::TrialEnded => ("ended", "ended"),
         }
     }
 
@@ -173,7 +186,10 @@ impl HistoryAction {
             | Self::Hold
             | Self::Target
             | Self::Asked
-            | Self::Proved => false,
+            | Self::Proved
+            | Self::TrialBegan
+            | Self::TrialKept
+            | Self::TrialEnded => false,
         }
     }
 
@@ -207,7 +223,7 @@ impl HistoryAction {
 
 impl HistoryObject {
     /// Every object.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Container,
         Self::Image,
         Self::Network,
@@ -221,6 +237,7 @@ impl HistoryObject {
         Self::Target,
         Self::Request,
         Self::Release,
+        Self::TargetTrial,
     ];
 
     /// Its name in the API and in files.
@@ -240,6 +257,7 @@ impl HistoryObject {
             Self::Target => "target",
             Self::Request => "request",
             Self::Release => "release",
+            Self::TargetTrial => "target_trial",
         }
     }
 }

@@ -6,10 +6,26 @@ use boardkeeper::request::{LocalModeRequest, Refusal, Request, respond};
 use boardkeeper::state::Secret;
 use boardkeeper::state::lease::{Lease, LeaseTerms};
 use boardkeeper::state::local_mode::LocalModeStatus;
+use boardkeeper::state::target_trial::TargetTrialStatus;
 use tokio::time::Instant;
 
 use super::{ONE, TestDevice};
 use crate::received::Received;
+
+/// Answers about a target on trial.
+fn trial(request: Request) {
+    let status = |ends| TargetTrialStatus { ends, beneath: String::new(), has_newer: false, warnings: Vec::new() };
+    match request {
+        Request::TryTarget { document, length_secs, reply } => {
+            let parsed = boardkeeper::document::parse(&document, None).map_err(|why| Refusal::Document(why.0));
+            let ends = Some(Instant::now() + Duration::from_secs(length_secs.into()));
+            respond(reply, parsed.map(|it| TargetTrialStatus { warnings: it.warnings, ..status(ends) }));
+        }
+        Request::KeepTarget(reply) => respond(reply, Ok(status(None))),
+        Request::EndTargetTrial(reply) => respond(reply, Ok(())),
+        other => unreachable!("{other:?} is not about a trial"),
+    }
+}
 
 impl TestDevice {
     /// Answers a request, and notes who sent it.
@@ -48,6 +64,7 @@ impl TestDevice {
                 let parsed = boardkeeper::document::parse(&document, None).map(drop);
                 respond(reply, parsed.map_err(|why| Refusal::Document(why.0)));
             }
+            request @ (Request::TryTarget { .. } | Request::KeepTarget(_) | Request::EndTargetTrial(_)) => trial(request),
             Request::Restart { app, force, reply } | Request::Purge { app, force, reply } => {
                 let here = self.containers(app).first().map(drop).ok_or(Refusal::UnknownApp(app));
                 respond(reply, here.and_then(|()| self.unlocked(app, force)).map(|()| self.except.clone()));

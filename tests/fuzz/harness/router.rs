@@ -143,6 +143,10 @@ fn answer(request: Request) {
         | Request::Shutdown { reply, .. }
         | Request::PushTarget { reply, .. }
         | Request::EndLease { reply, .. }
+        | Request::EndTargetTrial(reply)
         | Request::Probe(reply) => respond(reply, Ok(())),
+        Request::TryTarget { reply, .. } | Request::KeepTarget(reply) => {
+            respond(reply, Err(Refusal::Trial("none is on trial".to_owned())));
+        }
     }
 }

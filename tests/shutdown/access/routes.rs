@@ -110,6 +110,10 @@ static LISTED: &[Row] = &[
     Row::new("POST", "/v2/local/target-state", About::Developing, &[400]),
     Row::new("POST", "/agent/v1/local-mode", About::LocalMode, &[200]),
     Row::new("DELETE", "/agent/v1/local-mode", About::LocalMode, &[200]),
+    // The body is no target, and nothing is on trial.
+    Row::new("POST", "/agent/v1/target-trial", About::LocalMode, &[400]),
+    Row::new("POST", "/agent/v1/target-trial/keep", About::LocalMode, &[409]),
+    Row::new("DELETE", "/agent/v1/target-trial", About::LocalMode, &[409]),
     Row::new("POST", "/agent/v1/page-links", About::LocalMode, &[200]),
     // No link has that token.
     Row::new("POST", "/agent/v1/page-links/{token}", About::Health, &[403]),

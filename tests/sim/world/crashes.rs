@@ -101,6 +101,9 @@ impl Sim {
             if model.status.as_ref().is_some_and(|it| it.borrow().access.local_mode) {
                 model.hit(Mark::CutInLocalMode);
             }
+            if model.status.as_ref().is_some_and(|it| it.borrow().target_trial.is_some()) {
+                model.hit(Mark::CutInTrial);
+            }
             model.checker.agent_died();
             model.led.agent_died();
             model.gpio_line.agent_died();

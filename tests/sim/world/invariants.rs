@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use boardkeeper::port::{Record, StoredTargets};
+use boardkeeper::port::{Record, StoredState};
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
@@ -96,8 +96,10 @@ impl Checker {
 
     /// The agent starts with what it saved: it acts on that until a document comes, and falls back to it when it
     /// crashes again and again.
-    pub(crate) fn starts_with(&mut self, kept: &StoredTargets) {
-        self.kept = [&kept.wanted, &kept.last_good].into_iter().flatten().cloned().collect();
+    pub(crate) fn starts_with(&mut self, state: &StoredState) {
+        let (kept, trial) = (&state.targets, &state.target_trial);
+        let tried = trial.tried.iter().map(|it| &it.target).chain(trial.kept.iter().map(|it| &it.target));
+        self.kept = [&kept.wanted, &kept.last_good].into_iter().flatten().chain(tried).cloned().collect();
     }
 
     /// A client got the response that these are stopped. A service that the newest target no longer has does not count.
@@ -154,6 +156,7 @@ impl Checker {
             | Record::FailedReleases(_)
             | Record::BootConfig(_)
             | Record::LocalMode(_)
+            | Record::TargetTrial(_)
             | Record::Proved(_)
             | Record::TargetTag(_) => (),
         }
@@ -481,6 +484,7 @@ impl Model {
             | Record::FailedReleases(_)
             | Record::BootConfig(_)
             | Record::LocalMode(_)
+            | Record::TargetTrial(_)
             | Record::Proved(_)
             | Record::TargetTag(_) => false,
         };

@@ -158,6 +158,9 @@ marks! {
     LocalModeOn "people: switch local mode on"
     LocalModeOff "people: switch local mode off"
     Push "people: push a target"
+    TryTarget "people: try a target"
+    KeepTarget "people: keep the target on trial"
+    EndTrial "people: go back from the target on trial"
     HangUp "people: hang up before the answer"
     Answered "answer: done"
     SaidLocked "answer: locked"
@@ -186,6 +189,7 @@ marks! {
     PushedRuns "local mode: what was pushed runs"
     PushedRemoved "local mode: what was pushed is removed"
     CutInLocalMode "cut: in local mode"
+    CutInTrial "cut: while a target is on trial"
     Settled "recovery: everything is as wanted in the end"
 }
 

@@ -77,7 +77,8 @@ impl Model {
     }
 
     fn app_reported_otherwise(&self, app: &App) -> Option<String> {
-        let commit = app.commit.as_ref()?;
+        // The cloud does not know an app of a target that a person tried and kept: that has its number in place of a uuid.
+        let commit = app.commit.as_ref().filter(|_| app.uuid != app.id.to_string())?;
         let Some(told) = self.cloud.reported.apps.get(&app.uuid) else {
             return Some(format!("the cloud was told nothing of app {}", app.id));
         };

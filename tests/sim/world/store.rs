@@ -74,6 +74,7 @@ impl Disk {
             Record::FailedReleases(failed) => self.kept.failed_releases = failed,
             Record::BootConfig(record) => self.kept.boot_config = *record,
             Record::LocalMode(record) => self.kept.local_mode = *record,
+            Record::TargetTrial(record) => self.kept.target_trial = *record,
             Record::TargetTag(tag) => self.tag = Some(tag),
             Record::Proved(it) => {
                 let targets = &mut self.kept.targets;
@@ -83,6 +84,11 @@ impl Disk {
                 }
             }
         }
+    }
+
+    /// The history, as it is kept until the machine reboots.
+    pub(crate) fn boot_history(&self) -> &[HistoryEntry] {
+        &self.boot_history
     }
 
     /// When the upload of logs began.
@@ -328,7 +334,9 @@ const fn wear(record: &Record) -> Option<(FlashPurpose, u64)> {
         Record::Identity(_) | Record::Account(_) => (FlashPurpose::Identity, 4),
         Record::Pin(_) => (FlashPurpose::Identity, 2),
         Record::Keys(_) => (FlashPurpose::Keys, 2),
-        Record::Targets(_) | Record::Trial(_) | Record::FailedReleases(_) => (FlashPurpose::Targets, 2),
+        Record::Targets(_) | Record::Trial(_) | Record::FailedReleases(_) | Record::TargetTrial(_) => {
+            (FlashPurpose::Targets, 2)
+        }
         Record::Proved(_) | Record::TargetTag(_) => (FlashPurpose::Targets, 0),
         Record::Stopped(_) | Record::Awaiting(_) => (FlashPurpose::Services, 2),
         Record::BootConfig(_) => (FlashPurpose::BootConfig, 2),
@@ -352,6 +360,7 @@ const fn name(record: &Record) -> &'static str {
         Record::FailedReleases(_) => "failed releases",
         Record::BootConfig(_) => "boot configuration",
         Record::LocalMode(_) => "local mode",
+        Record::TargetTrial(_) => "target trial",
         Record::Proved(_) => "proof",
         Record::TargetTag(_) => "tag",
     }

@@ -51,6 +51,7 @@ fn status_and_text(why: &Refusal) -> (StatusCode, String) {
         | Refusal::Kept(_)
         | Refusal::NotInLocalMode
         | Refusal::Document(_)
+        | Refusal::Trial(_)
         | Refusal::UnknownLink
         | Refusal::UnknownKey => (StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
     }
