@@ -12,6 +12,7 @@
 //! strategies       how an outdated container is replaced
 //! lifecycle        the steps of one container: create, rename, connect, start, stop
 //! app_plan         one app: which of its steps its update locks allow
+//! hooks            the hook before an update
 //! images           garbage collection of images, and updates checked to fit on the disk
 //! release          whether the images of a release are here, and its containers created
 //! depends          whether the conditions hold on which a service is started
@@ -38,6 +39,7 @@ mod container;
 mod contracts;
 mod depends;
 mod forecast;
+mod hooks;
 mod images;
 mod input;
 mod lifecycle;

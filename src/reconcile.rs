@@ -15,6 +15,7 @@
 //! overrides      what users requested on top of the target
 //! observed       the last observation, and the plan             locks       the update locks that count
 //! windows        which update windows are closed
+//! hooks          which hooks before updates succeeded
 //! leases         update locks asked for over the API             schedule    when the next observation begins
 //! work           steps in flight                                retries     failed steps, and when they are retried
 //!                                                                conflicts   steps held back by work in flight
@@ -48,6 +49,7 @@ use crate::port::{Clock, Engine, EngineError, EngineSnapshot, HistoryStore, Host
 use crate::reconcile::boot_config::BootConfigTracker;
 use crate::reconcile::goals::GoalCheck;
 use crate::reconcile::history::HistoryTracker;
+use crate::reconcile::hooks::HookTracker;
 use crate::reconcile::leases::LeaseTracker;
 use crate::reconcile::observe::{Observation, observe};
 use crate::reconcile::observed::Observed;
@@ -72,6 +74,7 @@ mod crash_loop;
 mod execute;
 mod goals;
 mod history;
+mod hooks;
 mod host;
 mod leases;
 mod local_mode;
@@ -131,6 +134,7 @@ pub async fn run<W: World>(
         shutdown: ShutdownFlow::new(),
         boot_config: BootConfigTracker::new(loaded.boot_config),
         history: HistoryTracker::default(),
+        hooks: HookTracker::default(),
         targets: TargetTracker::new(settings, loaded.identity, loaded.keys, loaded.targets, loaded.trial)
             .with_local_mode(loaded.local_mode)
             .with_target_trial(loaded.target_trial)
@@ -159,6 +163,7 @@ struct Reconciler<'w, W: World> {
     shutdown: ShutdownFlow<'w, <W::Power as Power>::Inhibition>,
     boot_config: BootConfigTracker,
     history: HistoryTracker,
+    hooks: HookTracker,
 }
 
 /// The ports, and the channels that other tasks read.
@@ -351,7 +356,9 @@ impl<'w, W: World> Reconciler<'w, W> {
             out_of_space: lacks_room,
             failing: self.failing_services(),
             stopped_lately: BTreeSet::new(),
+            hooks: self.hooks.outcomes(),
         };
+        self.hooks.keep_only(&current);
         self.note_seen(&current);
         self.observed.set_current(current);
     }
@@ -380,6 +387,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         if self.targets.take_changed() {
             self.work.cancel_except(|step| self.observed.plan().steps.contains(step));
         }
+        self.work.cancel_except(|step| !hooks::is_hook(step) || self.observed.plan().steps.contains(step));
     }
 
     async fn record_awaiting_reboot(&mut self) {
@@ -393,6 +401,8 @@ impl<'w, W: World> Reconciler<'w, W> {
         let plan = self.observed.plan();
         let settled = plan.busy.is_empty() && plan.steps.is_empty() && self.work.is_idle();
         if settled && self.targets.completed().is_some() {
+            self.targets.on_returned();
+            self.history.on_settled();
             self.close_boot_window().await;
             self.boot_config.on_good(&self.context).await;
         }
@@ -408,25 +418,6 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.targets.crash_loop().reset(&self.context).await;
     }
 
-    /// Answers the waiters whose goal was reached, or cannot be reached.
-    fn answer_waiters(&mut self) {
-        self.reject_kept();
-        for waiter in self.requests.take_waiters() {
-            if let Some(refusal) = self.goal_check().lock_against(&waiter) {
-                self.overrides.withdraw(waiter.app, waiter.stops(), self.observed.current());
-                self.request_resync();
-                waiter.reject(refusal);
-            } else if let Some(waiting) = self.goal_check().answer(waiter) {
-                self.requests.keep(waiting);
-            }
-        }
-        self.requests.drop_repeated_hang_ups();
-    }
-
-    fn expire_forced_requests(&mut self) {
-        self.overrides.expire_forced_requests(self.observed.current(), |app| self.requests.has_waiter(app));
-    }
-
     fn schedule_next_observation(&mut self) {
         let next_retry = self.work.retries().next();
         if self.work.has_ended_steps() || self.observed.locks().changed_since_observation() {
@@ -438,6 +429,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         let restarting = self.observed.current().containers.iter().any(|it| it.phase == ContainerPhase::Restarting);
         let latest = [
             self.records.next_retry(),
+            self.hooks.next(),
             restarting.then(|| Instant::now() + RESTARTING),
             self.goal_check().next_deadline(self.requests.waiters()),
         ];
@@ -491,7 +483,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     /// The overrides, plus those that configuration adds.
     fn effective_overrides(&self) -> Overrides {
         let configured = if self.targets.force() == Force::Yes { self.known_apps() } else { self.targets.leaving() };
-        self.overrides.effective(configured)
+        Overrides { without_hooks: self.targets.going_back(), ..self.overrides.effective(configured) }
     }
 
     fn known_apps(&self) -> BTreeSet<AppId> {

@@ -26,6 +26,7 @@ pub mod event;
 pub mod field_changes;
 pub mod flash;
 pub mod history;
+pub mod hook;
 pub mod host;
 pub mod image;
 pub mod journal;
@@ -65,6 +66,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use crate::state::cloud::ReleasePin;
+use crate::state::hook::HookOutcome;
 use crate::state::lease::Leases;
 use crate::state::local_mode::LocalApps;
 
@@ -191,6 +193,8 @@ pub struct Overrides {
     pub force: BTreeSet<AppId>,
     /// Apps that are updated outside their update windows too, until they have settled.
     pub outside_windows: BTreeSet<AppId>,
+    /// Apps that go back to what ran before: no hook holds that up.
+    pub without_hooks: BTreeSet<AppId>,
 }
 
 /// The last observation of the machine. Only objects that carry supervisor labels, except images.
@@ -227,6 +231,8 @@ pub struct Current {
     pub failing: BTreeSet<ServiceKey>,
     /// Containers of pushed apps that another program stopped a moment ago. That program is about to start them again.
     pub stopped_lately: BTreeSet<ContainerId>,
+    /// What became of the hooks before updates: by the container, and the configuration that the update leads to.
+    pub hooks: BTreeMap<(ContainerId, ConfigHash), HookOutcome>,
 }
 
 impl Current {

@@ -124,8 +124,8 @@ impl SystemWords {
             EngineAction::Stop(which) => (KILL, self.container_name(which, current, stage)),
             EngineAction::Kill(which) => (self.kill(which, current, stage), self.container_name(which, current, stage)),
             EngineAction::Rename(which, _) => (UPDATE, self.container_name(which, current, stage)),
-            // Parts of a hand-over, and mending.
-            EngineAction::Retire(..) | EngineAction::Connect(..) => ([""; 3], String::new()),
+            // Parts of a hand-over, mending, and what goes before an update.
+            EngineAction::Retire(..) | EngineAction::Connect(..) | EngineAction::RunHook(..) => ([""; 3], String::new()),
             EngineAction::CreateNetwork(network) => (NEW_NETWORK, network.name.clone()),
             EngineAction::RemoveNetwork(name, ..) => (NO_NETWORK, name.clone()),
             EngineAction::CreateVolume(volume) => (NEW_VOLUME, volume.name.clone()),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::state::hook::{self, BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
 use crate::state::is_supervisor_label;
 use crate::state::labels::OUR_PREFIX;
 use crate::state::release::{DEADLINE_LABEL, ROLLBACK_LABEL, SETTLE_LABEL};
@@ -14,12 +15,15 @@ use super::values;
 /// Why a value is wrong for its label.
 type Check = fn(&str) -> Result<(), String>;
 
-/// Labels `io.boardkeeper.*` that an owner sets, of a service or of a release. The agent acts on them; no container has them.
-const OWNERS_LABELS: [(&str, Check); 4] = [
+/// Labels `io.boardkeeper.*` that an owner sets, of a service or of a release. The agent acts on them; no container has them,
+/// but for those of hooks.
+const OWNERS_LABELS: [(&str, Check); 6] = [
     (UPDATE_WINDOW_LABEL, |it| it.parse::<UpdateWindow>().map(drop).map_err(|why| why.to_string())),
     (ROLLBACK_LABEL, |it| values::yes_or_no(it).map(drop)),
     (SETTLE_LABEL, |it| values::time_on_trial(it).map(drop)),
     (DEADLINE_LABEL, |it| values::time_on_trial(it).map(drop)),
+    (BEFORE_UPDATE_LABEL, |it| hook::words(it).map(drop)),
+    (BEFORE_UPDATE_TIMEOUT_LABEL, |it| hook::hook_timeout(it).map(drop)),
 ];
 
 /// Labels of a release: what holds for each of its services that has no such label of its own.
@@ -51,6 +55,16 @@ impl ReleaseLabels {
         check(at, name, &value);
         Some(value)
     }
+}
+
+/// The labels of a service's hook, of its own and of its release's. Its container has them.
+pub(super) fn hook_labels(
+    release: &ReleaseLabels,
+    at: &Cursor<'_>,
+    own: &mut BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let label = |name: &str| Some((name.to_owned(), release.effective(name, at, own)?));
+    [BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL].into_iter().filter_map(label).collect()
 }
 
 /// Names with their values, where the name holds the value too, and their places.

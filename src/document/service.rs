@@ -10,7 +10,7 @@ use crate::state::{ImageRef, Service};
 
 use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
-use super::labels::{ReleaseLabels, owners_labels};
+use super::labels::{ReleaseLabels, hook_labels, owners_labels};
 use super::release_names::ReleaseNames;
 use super::{compose, depends, mounts, networks, rules, trial};
 
@@ -40,7 +40,9 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames, r
     all_labels.extend(labels);
     let update_window = release.effective(UPDATE_WINDOW_LABEL, at, &mut all_labels).and_then(|it| it.parse().ok());
     let trial = trial::rules(release, at, &mut all_labels);
+    let of_hooks = hook_labels(release, at, &mut all_labels);
     let mut labels = owners_labels(at, all_labels);
+    labels.extend(of_hooks);
     if let Some(hash) = fields.text("x_boardkeeper_mounted_files").filter(|_| known.is_compose_file()) {
         labels.insert(MOUNTED_FILES.to_owned(), hash);
     }

@@ -17,6 +17,7 @@
 //! room        disk space for images                                 engine/room.rs
 //! registry    the size of an image, before it is pulled             engine/registry.rs
 //! logs        the output of containers                          engine/logs.rs
+//! exec        hooks, run in containers                          engine/exec.rs
 //! events      the event stream, which triggers snapshots            engine/events.rs
 //! codec       decoding and encoding without an engine, for tests    engine/codec.rs
 //! ```
@@ -34,6 +35,7 @@ mod decode;
 mod encode;
 mod errors;
 mod events;
+mod exec;
 mod json;
 mod labels;
 mod lists;
@@ -172,6 +174,7 @@ impl Engine {
             EngineAction::Rename(which, name) => self.within(CALL, self.rename(which, name)).await,
             EngineAction::Retire(which, name) => self.within(CALL, self.retire(which, name)).await,
             EngineAction::Connect(which, networks) => self.within(CALL, self.reconnect(which, networks)).await,
+            EngineAction::RunHook(which, run) => self.run_hook(which, &run.hook).await,
             EngineAction::CreateNetwork(network) => self.within(CALL, self.create_network(network)).await,
             EngineAction::RemoveNetwork(name, id, _) => self.within(CALL, self.remove_network(name, id)).await,
             EngineAction::CreateVolume(volume) => self.within(CALL, self.create_volume(volume)).await,

@@ -92,8 +92,8 @@ const RECORDS: [&str; 17] = [
 ];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
 const RECORD_BYTES: u64 = 4 << 20;
-/// Size limit of the record of targets, in bytes. It has two documents of at most 4 MiB, and each of their characters may take
-/// six bytes.
+/// Size limit of the records of targets and of trials, in bytes. They have two documents of at most 4 MiB, and each of their
+/// characters may take six bytes.
 const TARGETS_BYTES: u64 = 64 << 20;
 /// Suffix of a temporary file.
 const DRAFT: &str = ".new";
@@ -465,7 +465,7 @@ impl<F: StoreFiles> SharedStore<F> {
 
 /// The size limit of a record, in bytes.
 fn most_bytes(name: &str) -> u64 {
-    if name == TARGETS { TARGETS_BYTES } else { RECORD_BYTES }
+    if matches!(name, TARGETS | TARGET_TRIAL) { TARGETS_BYTES } else { RECORD_BYTES }
 }
 
 /// Parses a file. The error quotes nothing of the files of keys.

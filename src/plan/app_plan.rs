@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::plan::Plan;
+use crate::plan::hooks::{self, HookHold};
 use crate::plan::input::PlanInput;
 use crate::plan::release::ReleaseProgress;
 use crate::state::lease::Lease;
@@ -90,6 +91,7 @@ impl<'a> AppPlan<'a> {
     /// Adds the steps whose preconditions hold to the plan, and takes or releases the update locks.
     pub(super) fn resolve(mut self, plan: &mut Plan) {
         self.hold_back_outside_windows();
+        self.hold_back_for_hooks();
         let services = self.services();
         // An app without services has no locks to take.
         let lease = self.input.lease(self.app);
@@ -102,7 +104,8 @@ impl<'a> AppPlan<'a> {
         let is_idle = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_) | Waiting::StoppedByHand(_));
         let idle = self.proposals.is_empty() && self.waiting.iter().all(is_idle);
         // A service held back only by a dependency or an update window disturbs nothing, however long that takes.
-        let held_back = |it: &Waiting| is_idle(it) || matches!(it, Waiting::Dependency(..) | Waiting::Window(..));
+        let held_back =
+            |it: &Waiting| is_idle(it) || matches!(it, Waiting::Dependency(..) | Waiting::Window(..) | Waiting::Hook(..));
         let held_back = self.proposals.is_empty() && self.waiting.iter().all(held_back);
         if !idle {
             plan.busy.insert(self.app);
@@ -156,6 +159,18 @@ impl<'a> AppPlan<'a> {
                 None => self.proposals.push((precondition, step)),
                 Some(waiting) if self.waiting.contains(&waiting) => (),
                 Some(waiting) => self.waiting.push(waiting),
+            }
+        }
+    }
+
+    /// Puts hooks in the place of the steps of an update that they go before, or drops these and waits.
+    fn hold_back_for_hooks(&mut self) {
+        for (precondition, step) in std::mem::take(&mut self.proposals) {
+            match if precondition == Precondition::Locked { hooks::hold(self.input, &step) } else { HookHold::None } {
+                HookHold::None => self.propose(precondition, step),
+                HookHold::Run(action) => self.propose_action(Precondition::Locked, action),
+                HookHold::Wait(waiting) if self.waiting.contains(&waiting) => (),
+                HookHold::Wait(waiting) => self.waiting.push(waiting),
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::plan::plan;
 use crate::state::config::RestartPolicy;
+use crate::state::hook::{HookOutcome, UpdateHook};
 use crate::state::{
     Condition, Container, ContainerId, ContainerPhase, ContainerSpec, Current, EngineAction, EngineTime, HealthStatus, Image,
     ImageId, ImageRef, LockState, Origin, Overrides, ServiceKey, Step, Target, Waiting,
@@ -78,6 +79,9 @@ fn apply_action(target: &Target, current: &mut Current, action: &EngineAction) {
             it.name.clone_from(name);
             it.restart = RestartPolicy::No;
         }),
+        EngineAction::RunHook(which, run) => {
+            drop(current.hooks.insert((which.id.clone(), run.wanted.clone()), HookOutcome::Done));
+        }
         EngineAction::CreateNetwork(network) => current.networks.push(network.clone()),
         EngineAction::RemoveNetwork(name, id, _) => current.networks.retain(|it| it.name != *name || it.id != *id),
         EngineAction::Connect(which, connections) => change(current, &which.id, |it| {
@@ -127,6 +131,7 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         networks: None,
         ports: spec.config.ports.iter().map(|it| spec.ports.get(it).map_or_else(|| it.clone(), |port| it.at(*port))).collect(),
         is_port_taken: false,
+        before_update: UpdateHook::of_labels(&spec.config.labels).ok().flatten(),
         shares: spec.config.shares().filter_map(|(kind, owner)| Some((kind, spec.owners.get(owner)?.clone()))).collect(),
         shares_since: None,
         is_orphaned: false,

@@ -51,6 +51,10 @@ impl Reasons<'_> {
             Step::Engine(EngineAction::Stop(which)) => self.of_stop(&which.key),
             Step::Engine(EngineAction::Kill(which)) => self.of_removed(&which.key, &which.id),
             Step::HandOver { old, .. } => self.of_removed(&old.key, &old.id),
+            Step::Engine(EngineAction::RunHook(which, _)) => {
+                let (trigger, cause) = self.differs(&which.key);
+                (trigger, Cause { why: format!("an update is due: {}", cause.why), ..cause })
+            }
             Step::Engine(EngineAction::Retire(..)) => simple(Trigger::Follows, "another container takes its place"),
             Step::Engine(EngineAction::Restart(_)) => simple(Trigger::Device, "a service that it depends on was created anew"),
             Step::Engine(EngineAction::Rename(..)) => simple(Trigger::Follows, "names of containers say the release"),

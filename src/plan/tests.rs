@@ -9,6 +9,7 @@ mod beside;
 mod changes;
 mod depends;
 mod forecast;
+mod hooks;
 mod laws;
 mod leases;
 mod local_mode;

@@ -119,6 +119,7 @@ impl<'a> GoalCheck<'a> {
             Waiting::Lock(..)
             | Waiting::Lease(..)
             | Waiting::Window(..)
+            | Waiting::Hook(..)
             | Waiting::Images(_)
             | Waiting::Predecessor(..)
             | Waiting::Paused(_)

@@ -87,6 +87,11 @@ impl HistoryTracker {
         self.trial_end = Some(why.to_owned());
     }
 
+    /// The device is as it is to be: what follows has reasons of its own.
+    pub(super) fn on_settled(&mut self) {
+        self.trial_end = None;
+    }
+
     /// Forgets who had the target tried that gave way to another.
     pub(super) fn on_trial_gone(&mut self) {
         self.tried_by = None;
@@ -116,7 +121,7 @@ impl HistoryTracker {
         for it in waiting {
             let app = match it {
                 Waiting::Lock(app, _) | Waiting::Lease(app, _) => *app,
-                Waiting::Window(Some(key), _) => key.app,
+                Waiting::Window(Some(key), _) | Waiting::Hook(key, _) => key.app,
                 _ => continue,
             };
             self.waited.insert(app, it.to_string());
@@ -242,6 +247,7 @@ impl<W: World> Reconciler<'_, W> {
                 | EngineAction::Stop(which)
                 | EngineAction::Kill(which)
                 | EngineAction::Restart(which)
+                | EngineAction::RunHook(which, _)
                 | EngineAction::Connect(which, _),
             ) => which,
             _ => return None,

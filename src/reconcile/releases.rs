@@ -278,7 +278,11 @@ fn refused_services(app: &App, troubles: impl Iterator<Item = Trouble>) -> BTree
 fn holds(plan: &Plan, app: AppId) -> bool {
     plan.waiting.iter().any(|it| match it {
         Waiting::Lock(of, _) | Waiting::Lease(of, _) => *of == app,
-        Waiting::Window(Some(key), _) | Waiting::Images(key) | Waiting::Boot(key) | Waiting::Paused(key) => key.app == app,
+        Waiting::Window(Some(key), _)
+        | Waiting::Hook(key, _)
+        | Waiting::Images(key)
+        | Waiting::Boot(key)
+        | Waiting::Paused(key) => key.app == app,
         _ => false,
     })
 }

@@ -199,6 +199,7 @@ impl<W: World> Reconciler<'_, W> {
             self.work.cancel_except(|_| false);
         }
         self.work.retries_mut().retry_now();
+        self.hooks.retry_now();
         self.request_resync();
     }
 

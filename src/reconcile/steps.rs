@@ -101,6 +101,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             // count as wanted.
             Step::Engine(EngineAction::Restart(which)) => self.overrides.on_restarted(&which.id),
             Step::Engine(EngineAction::RemoveImage(image)) => self.targets.forget_pulled(image),
+            Step::Engine(EngineAction::RunHook(which, run)) => self.hooks.succeed(which.id.clone(), run.wanted.clone()),
             Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => (),
         }
     }
@@ -123,6 +124,13 @@ impl<'w, W: World> Reconciler<'w, W> {
         {
             info!(volume = name, why, "a container has the volume; keeping it");
             return self.work.succeed(step);
+        }
+        if let (Step::Engine(EngineAction::RunHook(which, run)), StepFailure::Engine(EngineError::Refused(why))) =
+            (step, failure)
+        {
+            // It waits, and takes no step meanwhile: the app's update locks are released.
+            let again = self.hooks.fail(which.id.clone(), run.wanted.clone(), why.clone());
+            return warn!(service = %which.key, why, ?again, "the hook before the update failed; the update waits");
         }
         let again = self.work.fail(step, failure);
         warn!(error = %failure, %step, ?again, "step failed");

@@ -51,6 +51,8 @@ pub(super) struct TargetTracker {
     local_mode: LocalModeTracker,
     /// What is on trial or kept, in place of `stored.wanted`.
     trial: TargetTrialRecord,
+    /// A trial ended, and what ran before is not reached yet.
+    is_returning: bool,
 }
 
 impl TargetTracker {
@@ -79,6 +81,7 @@ impl TargetTracker {
             service_verbs: settings.service_verbs,
             local_mode: LocalModeTracker::new(LocalModeRecord::default()),
             trial: TargetTrialRecord::default(),
+            is_returning: false,
         }
     }
 
@@ -202,6 +205,7 @@ impl TargetTracker {
             self.stored.wanted = Some(target);
             return true;
         }
+        self.is_returning = false;
         self.reached = self.stored.last_good.as_ref() == Some(&target);
         publish_check(self.wanted(), &target, context.publish);
         self.stored.wanted = Some(target);

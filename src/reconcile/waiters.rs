@@ -7,6 +7,8 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use crate::port::World;
+use crate::reconcile::Reconciler;
 use crate::reconcile::host::JobOutcome;
 use crate::request::{NotStarted, Refusal, Reply, Request, respond};
 use crate::state::{AppId, ContainerId, ServiceKey};
@@ -175,6 +177,27 @@ impl<'w> PendingRequests<'w> {
                 self.keep(waiter);
             }
         }
+    }
+}
+
+impl<W: World> Reconciler<'_, W> {
+    /// Answers the waiters whose goal was reached, or cannot be reached.
+    pub(super) fn answer_waiters(&mut self) {
+        self.reject_kept();
+        for waiter in self.requests.take_waiters() {
+            if let Some(refusal) = self.goal_check().lock_against(&waiter) {
+                self.overrides.withdraw(waiter.app, waiter.stops(), self.observed.current());
+                self.request_resync();
+                waiter.reject(refusal);
+            } else if let Some(waiting) = self.goal_check().answer(waiter) {
+                self.requests.keep(waiting);
+            }
+        }
+        self.requests.drop_repeated_hang_ups();
+    }
+
+    pub(super) fn expire_forced_requests(&mut self) {
+        self.overrides.expire_forced_requests(self.observed.current(), |app| self.requests.has_waiter(app));
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::state::config::Port;
+use crate::state::hook::HookRun;
 use crate::state::network::NetworkAttachment;
 use crate::state::{AppId, ConfigHash, ContainerConfig, ContainerId, ImageRef, Network, NetworkId, ServiceKey, Volume};
 
@@ -26,6 +27,8 @@ pub enum EngineAction {
     Rename(ContainerRef, String),
     /// Rename the old container of a hand-over, and disable its restart policy.
     Retire(ContainerRef, String),
+    /// Run the hook of a container before an update. Rejected: it failed, or did not end in time.
+    RunHook(ContainerRef, Box<HookRun>),
     /// Attach a container to networks that it lost, or that were recreated under the same name.
     Connect(ContainerRef, Vec<NetworkConnection>),
     /// Create a network.
@@ -101,6 +104,7 @@ impl fmt::Display for EngineAction {
             Self::Restart(which) => write!(f, "restart {}", which.key),
             Self::Rename(which, name) => write!(f, "rename {} to {name}", which.key),
             Self::Retire(which, name) => write!(f, "retire {} as {name}", which.key),
+            Self::RunHook(which, _) => write!(f, "run the hook of {}", which.key),
             Self::CreateNetwork(network) => write!(f, "create network {}", network.name),
             Self::RemoveNetwork(name, ..) => write!(f, "remove network {name}"),
             Self::Connect(which, networks) => {

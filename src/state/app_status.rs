@@ -164,6 +164,7 @@ const fn waiting_app(waiting: &Waiting) -> Option<AppId> {
         Waiting::Lock(app, _) | Waiting::Lease(app, _) => Some(*app),
         Waiting::Window(Some(key), _)
         | Waiting::Dependency(key, _)
+        | Waiting::Hook(key, _)
         | Waiting::Images(key)
         | Waiting::Containers(key)
         | Waiting::Engine(key)

@@ -209,7 +209,7 @@ impl History {
                 && it.service.as_ref() == Some(&service.service)
                 && it.object == HistoryObject::Container
                 && !matches!(it.outcome, HistoryOutcome::Cancelled)
-                && !matches!(it.action, HistoryAction::Rename | HistoryAction::Connect)
+                && !matches!(it.action, HistoryAction::Rename | HistoryAction::Connect | HistoryAction::RunHook)
         };
         self.entries.iter().rev().find(tells)
     }

@@ -1,5 +1,7 @@
 //! Labels that supervisors set.
 
+use crate::state::hook::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
+
 /// How labels of this agent begin.
 pub const OUR_PREFIX: &str = "io.boardkeeper.";
 
@@ -11,5 +13,7 @@ const SUPERVISOR_LABELS: [&str; 6] = ["private.ipam.config", "supervised", "app-
 #[must_use]
 pub fn is_supervisor_label(name: &str) -> bool {
     let rest = name.strip_prefix("io.balena.").or_else(|| name.strip_prefix("io.resin."));
-    name.starts_with(OUR_PREFIX) || rest.is_some_and(|it| SUPERVISOR_LABELS.contains(&it))
+    // An owner's, which the container has, so that those of the release that runs count.
+    let is_hook = matches!(name, BEFORE_UPDATE_LABEL | BEFORE_UPDATE_TIMEOUT_LABEL);
+    name.starts_with(OUR_PREFIX) && !is_hook || rest.is_some_and(|it| SUPERVISOR_LABELS.contains(&it))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::state::config::{Namespace, Port, RestartPolicy};
+use crate::state::hook::UpdateHook;
 use crate::state::window::UpdateWindow;
 use crate::state::{
     AdoptedContainer, AppId, ConfigHash, ContainerConfig, Dependency, HealthStatus, ImageId, ImageRef, NetworkId, Outcome,
@@ -143,6 +144,8 @@ pub struct Container {
     pub ports: BTreeSet<Port>,
     /// It could not be started because something else on the host uses one of its ports.
     pub is_port_taken: bool,
+    /// The command that it has run before an update replaces it.
+    pub before_update: Option<UpdateHook>,
     /// Containers whose namespaces it shares.
     pub shares: BTreeMap<Namespace, ContainerId>,
     /// The latest start among those containers, of which only running ones count.

@@ -112,7 +112,12 @@ impl Step {
             ) => StepKind::Installing,
             Self::Engine(EngineAction::Start(_)) => StepKind::Starting,
             Self::Engine(EngineAction::Stop(_) | EngineAction::Kill(_) | EngineAction::Restart(_)) => StepKind::Stopping,
-            Self::Engine(EngineAction::RemoveNetwork(..) | EngineAction::RemoveVolume(..) | EngineAction::RemoveImage(_))
+            Self::Engine(
+                EngineAction::RemoveNetwork(..)
+                | EngineAction::RemoveVolume(..)
+                | EngineAction::RemoveImage(_)
+                | EngineAction::RunHook(..),
+            )
             | Self::TakeLocks(..)
             | Self::ReleaseLocks(_)
             | Self::HandOver { .. }
@@ -120,10 +125,10 @@ impl Step {
         }
     }
 
-    /// Whether the step may be cancelled half-way when it is not wanted any more: a download, a wait.
+    /// Whether the step may be cancelled half-way when it is not wanted any more: a download, a wait, a hook.
     #[must_use]
     pub const fn is_cancellable(&self) -> bool {
-        matches!(self, Self::Engine(EngineAction::Pull(_)) | Self::HandOver { .. })
+        matches!(self, Self::Engine(EngineAction::Pull(_) | EngineAction::RunHook(..)) | Self::HandOver { .. })
     }
 }
 
@@ -138,6 +143,7 @@ impl EngineAction {
             | Self::Restart(which)
             | Self::Rename(which, _)
             | Self::Retire(which, _)
+            | Self::RunHook(which, _)
             | Self::Connect(which, _) => Subject::Service(which.key.clone()),
             Self::CreateNetwork(network) => Subject::Network(network.name.clone()),
             Self::RemoveNetwork(name, ..) => Subject::Network(name.clone()),

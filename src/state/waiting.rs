@@ -17,6 +17,8 @@ pub enum Waiting {
     Lease(AppId, Lease),
     /// An update window: of a service that runs, or of the device, for a reboot that its configuration requires.
     Window(Option<ServiceKey>, ClosedWindow),
+    /// The hook of a service before its update, which failed for this reason and is run again.
+    Hook(ServiceKey, String),
     /// A condition of a dependency, on which the service is started.
     Dependency(ServiceKey, Unmet),
     /// The images of the app's other services.
@@ -96,6 +98,7 @@ impl fmt::Display for Waiting {
             Self::Lease(app, lease) => write!(f, "app {app} is locked by {lease}"),
             Self::Window(Some(key), window) => write!(f, "{key} waits for {window}"),
             Self::Window(None, window) => write!(f, "the reboot waits for {window}"),
+            Self::Hook(key, why) => write!(f, "the update of {key} waits for its hook: {why}"),
             Self::Dependency(key, unmet) => write!(f, "{key} waits for {unmet}"),
             Self::Images(key) => write!(f, "{key} waits for the images of the release"),
             Self::Containers(key) => write!(f, "{key} waits until the new containers of the release are created"),

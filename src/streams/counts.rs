@@ -114,6 +114,7 @@ fn started_by(step: &Step) -> Option<&ContainerId> {
             | EngineAction::Kill(_)
             | EngineAction::Rename(..)
             | EngineAction::Retire(..)
+            | EngineAction::RunHook(..)
             | EngineAction::Connect(..)
             | EngineAction::CreateNetwork(_)
             | EngineAction::RemoveNetwork(..)

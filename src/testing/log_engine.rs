@@ -68,6 +68,7 @@ pub(crate) fn container(name: &str) -> Container {
         networks: None,
         ports: BTreeSet::new(),
         is_port_taken: false,
+        before_update: None,
         shares: BTreeMap::new(),
         shares_since: None,
         is_orphaned: false,

@@ -29,6 +29,7 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         shares: BTreeMap::new(),
         ports: std::collections::BTreeSet::new(),
         is_port_taken: false,
+        before_update: None,
         shares_since: None,
         is_orphaned: false,
         restarts: 0,

@@ -17,6 +17,7 @@ mod documents;
 mod follow;
 mod forward;
 mod full;
+mod hooks;
 mod http;
 mod install;
 mod internal;

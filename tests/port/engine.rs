@@ -1,6 +1,7 @@
 //! The contract of `port::Engine`, tested on any implementation. `real` tests a real engine, and more of it.
 
 mod fields;
+mod hooks;
 mod lab;
 mod logs;
 mod pull;
@@ -374,10 +375,12 @@ macro_rules! every_fact {
             a_log_ends_with_its_container_and_goes_on_with_its_next_start
             a_log_goes_on_after_the_engine_died
             what_is_written_already_ends_and_is_gone_on_from
+            a_hook_is_seen_and_run_to_its_exit_code_or_its_time
         }
     };
 }
 pub(crate) use every_fact;
+pub(crate) use hooks::a_hook_is_seen_and_run_to_its_exit_code_or_its_time;
 pub(crate) use logs::{
     a_log_ends_with_its_container_and_goes_on_with_its_next_start, a_log_goes_on_after_the_engine_died,
     lines_arrive_once_from_any_cursor_on, what_is_written_already_ends_and_is_gone_on_from,

@@ -156,6 +156,7 @@ impl World {
             shares: BTreeMap::new(),
             ports: std::collections::BTreeSet::new(),
             is_port_taken: false,
+            before_update: None,
             shares_since: None,
             is_orphaned: false,
             restarts: 0,

@@ -74,6 +74,9 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
             model.targets.window = Rng::of(seed, "windows").happens(300).then(|| often(""));
             model.targets.settings =
                 Rng::of(seed, "rollbacks").happens(300).then_some((ROLLBACK_SETTING, "true")).into_iter().collect();
+            let mut hooks = Rng::of(seed, "hooks");
+            model.targets.hook = hooks.happens(250).then_some("flush --all");
+            model.hooks.chance = model.targets.hook.map(|_| hooks);
             model.targets.begin();
             rng.secs(600, 2700)
         });

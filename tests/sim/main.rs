@@ -8,6 +8,7 @@
 mod clients;
 mod cloud;
 mod depends;
+mod hooks;
 mod leases;
 mod life;
 mod locked;

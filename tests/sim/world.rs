@@ -52,6 +52,8 @@ pub(crate) mod engine_model;
 pub(crate) mod events;
 #[path = "world/gpio_line.rs"]
 pub(crate) mod gpio_line;
+#[path = "world/hooks.rs"]
+pub(crate) mod hooks;
 #[path = "world/host.rs"]
 pub(crate) mod host;
 #[path = "world/invariants.rs"]
@@ -175,6 +177,8 @@ pub(crate) struct Model {
     pub(crate) net: Net,
     /// A developer works on the device.
     pub(crate) developer: Option<Rng>,
+    /// Hooks before updates.
+    pub(crate) hooks: hooks::HookBehaviour,
     /// A person tries targets.
     pub(crate) trier: Option<Rng>,
     /// The registry's tokens are good for one layer.
@@ -313,6 +317,7 @@ impl Sim {
             loaded: false,
             net: Net::default(),
             developer: None,
+            hooks: hooks::HookBehaviour::default(),
             trier: None,
             brief_tokens: false,
             born: now,
@@ -459,6 +464,7 @@ impl Model {
             out_of_space: false,
             failing: BTreeSet::new(),
             stopped_lately: BTreeSet::new(),
+            hooks: BTreeMap::new(),
         };
         let mut all: BTreeMap<AppId, LockHolders> =
             self.targets.wanted.apps.keys().map(|app| (*app, LockHolders::default())).collect();

@@ -17,6 +17,7 @@ use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::{Engine, decode, encode, transport};
 use crate::port::{EngineError, EngineSnapshot};
 use crate::state::config::RestartPolicy;
+use crate::state::hook::UpdateHook;
 use crate::state::{
     ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, EngineTime, HealthStatus, Image, ImageId, ImageRef,
     Namespace, NetworkId, Origin, Outcome, ServiceKey,
@@ -420,6 +421,8 @@ pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origi
         networks: seen.networks().map(networks),
         ports: seen.part("/HostConfig").map(|it| decode::ports(&it)).unwrap_or_default(),
         is_port_taken: is_port_taken(seen.text("/State/Error")),
+        // A label that is wrong stands on no container of this agent.
+        before_update: UpdateHook::of_labels(&listed.labels).ok().flatten(),
         shares: decode::shares(seen),
         shares_since: None,
         is_orphaned: false,
@@ -463,6 +466,7 @@ fn undescribed(listed: ListedContainer, why: String) -> Container {
         networks: None,
         ports: BTreeSet::new(),
         is_port_taken: false,
+        before_update: None,
         shares: listed.shares,
         shares_since: None,
         is_orphaned: false,

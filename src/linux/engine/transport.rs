@@ -11,7 +11,7 @@ use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker, body_f
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -89,10 +89,28 @@ pub(super) async fn bytes(host: &str, path: &str) -> Result<impl Stream<Item = R
     Ok(response.into_body().into_data_stream().map(|part| part.map_err(Error::from)))
 }
 
-/// Sends a request to the engine at a host. A status other than success is an error.
+/// Sends JSON to the engine at a host, and returns the stream of bytes that it answers with.
+pub(super) async fn post(
+    host: &str,
+    path: &str,
+    body: &Value,
+) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
+    let place = Place::of(host);
+    let request = Request::post(format!("{}{path}", place.name())).header(CONTENT_TYPE, "application/json");
+    let request = request.body(body_full(body.to_string().into()));
+    let response = send(place, request).await?;
+    Ok(response.into_body().into_data_stream().map(|part| part.map_err(Error::from)))
+}
+
+/// Requests a document or a stream from the engine at a host.
 async fn open(host: &str, path: &str) -> Result<Response<Incoming>, Error> {
     let place = Place::of(host);
     let request = Request::get(format!("{}{path}", place.name())).body(body_full(Bytes::new()));
+    send(place, request).await
+}
+
+/// Sends a request to the engine. A status other than success is an error.
+async fn send(place: Place, request: hyper::http::Result<BollardRequest>) -> Result<Response<Incoming>, Error> {
     let response = ask(place, request.map_err(|error| not_understood(&error.to_string()))?).await?;
     let status_code = response.status();
     if status_code.is_success() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::plan::{container_name, plan};
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode, Port, RestartPolicy};
+use crate::state::hook::{HookOutcome, UpdateHook};
 use crate::state::network::NetworkAttachment;
 use crate::state::service::Strategy;
 use crate::state::{
@@ -107,6 +108,10 @@ fn apply_action(current: &mut Current, action: &EngineAction) {
             rename(current, &which.id, name);
             container(current, &which.id).restart = RestartPolicy::No;
         }
+        EngineAction::RunHook(which, run) => {
+            assert_eq!(container(current, &which.id).phase, ContainerPhase::Running, "a hook in {which:?}");
+            current.hooks.insert((which.id.clone(), run.wanted.clone()), HookOutcome::Done);
+        }
         EngineAction::CreateNetwork(network) => current.networks.push(network.clone()),
         EngineAction::RemoveNetwork(name, id, _) => current.networks.retain(|it| it.name != *name || it.id != *id),
         EngineAction::Connect(which, connections) => {
@@ -155,6 +160,7 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         shares: spec.config.shares().map(|(namespace, owner)| (namespace, spec.owners[owner].clone())).collect(),
         ports: spec.config.ports.iter().map(|it| it.at(spec.ports[it])).collect(),
         is_port_taken: false,
+        before_update: UpdateHook::of_labels(&spec.config.labels).unwrap(),
         shares_since: None,
         is_orphaned: false,
         restarts: 0,
@@ -361,6 +367,7 @@ fn add_container(current: &mut Current, name: &str, image: &str, phase: &str, wo
         shares,
         ports: words.iter().filter_map(|it| it.strip_prefix("has:")).map(|it| port("1-2").at(it.parse().unwrap())).collect(),
         is_port_taken: false,
+        before_update: None,
         shares_since: None,
         is_orphaned: false,
         restarts: 0,

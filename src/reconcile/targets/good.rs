@@ -1,6 +1,6 @@
 //! The last good release of each app, and the apps that went back to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::TargetTracker;
@@ -70,6 +70,12 @@ impl TargetTracker {
     pub(super) fn is_rolled_back(&self) -> bool {
         let mut apps = self.wanted().into_iter().flat_map(|it| it.apps.keys());
         apps.any(|app| self.rollback_of(*app).is_some())
+    }
+
+    /// Apps that go back to what ran before: to their last good release, or after a trial.
+    pub(in crate::reconcile) fn going_back(&self) -> BTreeSet<AppId> {
+        let apps = self.wanted().into_iter().flat_map(|it| it.apps.keys());
+        apps.filter(|it| self.is_returning || self.rollback_of(**it).is_some()).copied().collect()
     }
 
     /// The wanted target, with the last good release of each app whose wanted one failed.

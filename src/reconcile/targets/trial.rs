@@ -39,6 +39,7 @@ impl TargetTracker {
     /// Replaces what is on trial or kept. The target must be completed next.
     pub(in crate::reconcile) fn set_trial(&mut self, record: TargetTrialRecord, publish: &watch::Sender<Status>) {
         let before = self.wanted().cloned();
+        self.is_returning = self.is_on_trial() && record.tried.is_none();
         self.put_trial(record);
         if let Some(target) = self.wanted() {
             publish_check(before.as_ref(), target, publish);
@@ -65,6 +66,11 @@ impl TargetTracker {
             self.put_trial(TargetTrialRecord { tried, kept: None });
         }
         is_outdated
+    }
+
+    /// The device is as it was before the trial.
+    pub(in crate::reconcile) const fn on_returned(&mut self) {
+        self.is_returning = false;
     }
 
     /// Whether a target is on trial.

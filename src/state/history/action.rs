@@ -14,6 +14,7 @@ pub enum HistoryAction {
     Restart,
     Rename,
     Connect,
+    RunHook,
     Lock,
     Unlock,
     HandOver,
@@ -58,7 +59,7 @@ pub enum HistoryObject {
 
 impl HistoryAction {
     /// Every action.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Pull,
         Self::Create,
         Self::Start,
@@ -67,6 +68,7 @@ impl HistoryAction {
         Self::Restart,
         Self::Rename,
         Self::Connect,
+        Self::RunHook,
         Self::Lock,
         Self::Unlock,
         Self::HandOver,
@@ -101,6 +103,7 @@ impl HistoryAction {
             Self::Restart => "restart",
             Self::Rename => "rename",
             Self::Connect => "connect",
+            Self::RunHook => "run_hook",
             Self::Lock => "lock",
             Self::Unlock => "unlock",
             Self::HandOver => "hand_over",
@@ -135,6 +138,7 @@ impl HistoryAction {
             Self::Restart => ("was restarted", "restarted"),
             Self::Rename => ("was renamed", "renamed"),
             Self::Connect => ("was connected to its networks", "connected to its networks"),
+            Self::RunHook => ("was prepared for its update by its hook", "prepared for its update"),
             Self::Lock => ("was locked for the update", "locked for the update"),
             Self::Unlock => ("was unlocked", "unlocked"),
             Self::HandOver => ("was handed over to its new container", "handed over to its new container"),
@@ -177,6 +181,7 @@ impl HistoryAction {
             | Self::Restart
             | Self::Rename
             | Self::Connect
+            | Self::RunHook
             | Self::Lock
             | Self::Unlock
             | Self::HandOver
@@ -207,6 +212,7 @@ impl HistoryAction {
                 EngineAction::Restart(which) => (Self::Restart, Container, which.id.to_string()),
                 EngineAction::Rename(_, name) | EngineAction::Retire(_, name) => (Self::Rename, Container, name.clone()),
                 EngineAction::Connect(which, _) => (Self::Connect, Container, which.id.to_string()),
+                EngineAction::RunHook(which, _) => (Self::RunHook, Container, which.id.to_string()),
                 EngineAction::CreateNetwork(network) => (Self::Create, Network, network.name.clone()),
                 EngineAction::RemoveNetwork(name, ..) => (Self::Remove, Network, name.clone()),
                 EngineAction::CreateVolume(volume) => (Self::Create, Volume, volume.name.clone()),

@@ -112,6 +112,7 @@ fn labels(it: &Service) -> BTreeMap<String, String> {
     if it.requires_reboot {
         labels.insert("io.balena.update.requires-reboot".to_owned(), "1".to_owned());
     }
+    labels.extend(it.config.labels.clone());
     labels
 }
 

@@ -70,6 +70,7 @@ impl Model {
             EngineAction::Restart(which) => engine.exit(&which.id, 143, true).and_then(|()| self.start(&which.id)),
             EngineAction::Rename(which, name) => engine.rename(&which.id, name),
             EngineAction::Retire(which, name) => engine.rename(&which.id, name).and_then(|()| engine.rest(&which.id)),
+            EngineAction::RunHook(which, run) => self.run_hook(which, &run.hook),
             EngineAction::CreateNetwork(network) => engine.create_network(network),
             EngineAction::RemoveNetwork(name, id, _) => engine.remove_network(name, id),
             EngineAction::Connect(which, networks) => engine.connect(&which.id, networks),
@@ -375,6 +376,17 @@ impl Sim {
                 self.pass(1, 50).await;
                 self.answers(Some(epoch))?;
                 self.with(|model| model.engine.rest(&which.id))
+            }
+            EngineAction::RunHook(which, run) => {
+                let hangs = self.with(|model| model.hook_hangs(which, &run.hook));
+                let takes = if hangs { run.hook.timeout } else { Duration::from_millis(200) };
+                sleep(takes).await;
+                self.answers(Some(epoch))?;
+                if hangs {
+                    let secs = run.hook.timeout.as_secs();
+                    return Err(EngineError::Refused(format!("the hook did not end within {secs} s, and goes on")));
+                }
+                self.with(|model| model.apply(action))
             }
             EngineAction::Create(_)
             | EngineAction::Start(_)

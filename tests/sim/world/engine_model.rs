@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use boardkeeper::port::EngineError;
 use boardkeeper::state::config::{Mount, RestartPolicy};
+use boardkeeper::state::hook::UpdateHook;
 use boardkeeper::state::{
     AppId, Container, ContainerId, ContainerPhase, ContainerSpec, EngineTime, HealthStatus, Image, ImageId, ImageRef,
     NetworkConfig, NetworkId, Origin, OutputStream, ServiceKey, Volume, VolumeConfig,
@@ -209,6 +210,7 @@ impl EngineModel {
             shares,
             ports: std::collections::BTreeSet::new(),
             is_port_taken: false,
+            before_update: UpdateHook::of_labels(&spec.config.labels).unwrap(),
             shares_since: None,
             is_orphaned: false,
             restarts: 0,
@@ -432,6 +434,7 @@ impl EngineModel {
             networks: None,
             ports: std::collections::BTreeSet::new(),
             is_port_taken: false,
+            before_update: None,
             shares_since: None,
             is_orphaned: false,
             restarts: 0,

@@ -245,6 +245,7 @@ impl Model {
                 self.check_ownership(action, which);
                 self.check_lock(action, which);
             }
+            EngineAction::RunHook(which, _) => self.check_hook(action, which),
             EngineAction::RemoveNetwork(name, ..) => {
                 if self.engine.networks.get(name) == Some(&Owned::Foreign) {
                     self.violation(format_args!("{action}, which is not ours"));
@@ -279,7 +280,7 @@ impl Model {
         }
     }
 
-    fn check_ownership(&mut self, action: &EngineAction, which: &ContainerRef) {
+    pub(super) fn check_ownership(&mut self, action: &EngineAction, which: &ContainerRef) {
         if self.engine.containers.get(&which.id).is_some_and(|it| it.foreign) {
             self.violation(format_args!("{action}, which is not ours"));
         }
@@ -302,7 +303,7 @@ impl Model {
     }
 
     /// What runs is disturbed under the update lock of its service only, so that the service can prevent it.
-    fn check_lock(&mut self, action: &EngineAction, which: &ContainerRef) {
+    pub(super) fn check_lock(&mut self, action: &EngineAction, which: &ContainerRef) {
         let alive = self.engine.containers.get(&which.id).is_some_and(|it| it.view.phase.is_alive());
         if alive && !matches!(self.locks.held.get(&which.key), Some(Holder::Agent)) {
             self.violation(format_args!("{action}, without its update lock"));

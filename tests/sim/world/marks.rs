@@ -157,6 +157,8 @@ marks! {
     ViewsCompared "people: compare what the API's views of the device say"
     LocalModeOn "people: switch local mode on"
     LocalModeOff "people: switch local mode off"
+    HookSucceeds "services: a hook before an update succeeds"
+    HookHangs "services: a hook before an update hangs"
     Push "people: push a target"
     TryTarget "people: try a target"
     KeepTarget "people: keep the target on trial"

@@ -28,6 +28,8 @@ pub(crate) struct TargetSource {
     pub(crate) reboots: bool,
     /// The update window of services, in lives that have one.
     pub(crate) window: Option<UpdateWindow>,
+    /// The hook of services, in lives that have one.
+    pub(crate) hook: Option<&'static str>,
     /// Settings that each document has.
     pub(crate) settings: BTreeMap<&'static str, &'static str>,
     /// The cloud gives the documents, and a file none.
@@ -54,6 +56,7 @@ impl TargetSource {
             nonsense: false,
             reboots: false,
             window: None,
+            hook: None,
             settings: BTreeMap::new(),
             of_cloud: false,
             preload: None,
@@ -114,6 +117,9 @@ impl TargetSource {
         self.wanted.config.extend(settings);
         if let Some(window) = &self.window {
             super::windows::give(&mut self.wanted, window);
+        }
+        if let Some(hook) = self.hook {
+            super::hooks::give(&mut self.wanted, hook);
         }
         if self.of_cloud {
             // No document is the same as one before, or a target that was refused for its crash loop would stay so.

@@ -70,6 +70,7 @@ pub(super) fn container(commit: &str, service: &str, phase: ContainerPhase) -> C
         networks: None,
         ports: BTreeSet::new(),
         is_port_taken: false,
+        before_update: None,
         shares: BTreeMap::new(),
         shares_since: None,
         is_orphaned: false,
