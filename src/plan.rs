@@ -11,11 +11,13 @@
 //! resources        networks and volumes
 //! strategies       how an outdated container is replaced
 //! lifecycle        the steps of one container: create, rename, connect, start, stop
+//! data             volumes whose data is copied before an update, or put back
 //! app_plan         one app: which of its steps its update locks allow
 //! hooks            the hook before an update
 //! images           garbage collection of images, and updates checked to fit on the disk
 //! release          whether the images of a release are here, and its containers created
 //! depends          whether the conditions hold on which a service is started
+//! data_work        which data is to be copied, either way
 //! container        which container a service should have, and what a container needs
 //! spec             from a service to its container
 //! input            what a plan is made from, with the queries that several planning modules need
@@ -37,6 +39,8 @@ mod app_plan;
 mod compare;
 mod container;
 mod contracts;
+mod data;
+mod data_work;
 mod depends;
 mod forecast;
 mod hooks;
@@ -81,15 +85,17 @@ pub struct Plan {
     pub differences: Vec<Difference>,
 }
 
-/// Images of an app's update that are of use only together.
+/// What an app's update needs room for: images that are of use only together, and copies of volumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppUpdate {
     /// The app.
     pub app: AppId,
     /// The images yet to be pulled.
     pub images: BTreeSet<ImageRef>,
-    /// Containers that are removed before their service's image is pulled.
+    /// Containers that are removed before their service's image is pulled, or before volumes are copied.
     pub make_way: BTreeSet<ContainerId>,
+    /// Volumes that are copied first, by their names on the engine.
+    pub volumes: BTreeSet<String>,
     /// The app's locks are needed for nothing else.
     pub takes_locks: bool,
 }
@@ -107,7 +113,8 @@ pub fn plan_with(target: &Target, hashes: &ConfigHashes, overrides: &Overrides, 
     let ports = ports::Ports::of(target, overrides, current);
     let input = input::PlanInput { target, overrides, current, hashes, ports: &ports };
     let downloaded = input.active_apps().flat_map(|app| app.services.values()).all(|it| input.has_image(&it.image));
-    let updates = if downloaded { Vec::new() } else { images::updates(input) };
+    let mut updates = if downloaded { Vec::new() } else { images::updates(input) };
+    data::add_updates(input, &mut updates);
     let mut plan = Plan { downloaded, updates, ..Plan::default() };
     for app in input.apps() {
         let mut draft = AppPlan::new(input, app);
@@ -167,12 +174,18 @@ fn reboot(input: input::PlanInput<'_>, plan: &mut Plan) {
 }
 
 impl AppUpdate {
+    /// An update that needs nothing.
+    pub(crate) const fn of(app: AppId) -> Self {
+        Self { app, images: BTreeSet::new(), make_way: BTreeSet::new(), volumes: BTreeSet::new(), takes_locks: false }
+    }
+
     /// Whether a step begins this update.
     #[must_use]
     pub fn begins_with(&self, step: &Step) -> bool {
         match step {
             Step::Engine(EngineAction::Pull(image)) => self.images.contains(image),
             Step::Engine(EngineAction::Kill(which)) => self.make_way.contains(&which.id),
+            Step::Engine(EngineAction::Stop(which)) => !self.volumes.is_empty() && self.make_way.contains(&which.id),
             Step::TakeLocks(app, ..) => self.takes_locks && self.app == *app,
             Step::Engine(_) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => false,
         }

@@ -26,6 +26,7 @@
 //! shutdown       reboot and power-off                            page_links  links that log in by themselves
 //! target_trial   a target that a person tries or kept, in place of the wanted one
 //! history        what was done and seen, and why
+//! history        what was done and seen, and why                  snapshots   data of volumes, kept and put back
 //! ```
 //!
 //! Between the parts: `requests` (what each request changes), `host` (metrics, and configuration under update locks),
@@ -45,7 +46,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::plan::{Plan, plan_with};
-use crate::port::{Clock, Engine, EngineError, EngineSnapshot, HistoryStore, Host, LockError, Locks, Power, Record, World};
+use crate::port::{Clock, Engine, EngineError, EngineSnapshot, HistoryStore, Host, LockError, Locks, Power, World};
 use crate::reconcile::boot_config::BootConfigTracker;
 use crate::reconcile::goals::GoalCheck;
 use crate::reconcile::history::HistoryTracker;
@@ -57,6 +58,7 @@ use crate::reconcile::overrides::ActiveOverrides;
 use crate::reconcile::persistence::{RecordKind, Records};
 use crate::reconcile::schedule::Schedule;
 use crate::reconcile::shutdown::flow::ShutdownFlow;
+use crate::reconcile::snapshots::SnapshotTracker;
 use crate::reconcile::steps::StepsInFlight;
 use crate::reconcile::targets::TargetTracker;
 use crate::reconcile::waiters::PendingRequests;
@@ -93,6 +95,7 @@ mod schedule;
 mod selection;
 mod settings;
 mod shutdown;
+mod snapshots;
 mod steps;
 mod target_trial;
 mod targets;
@@ -133,6 +136,7 @@ pub async fn run<W: World>(
         records: Records::new(loaded.unsaved),
         shutdown: ShutdownFlow::new(),
         boot_config: BootConfigTracker::new(loaded.boot_config),
+        snapshots: SnapshotTracker::new(loaded.kept_data),
         history: HistoryTracker::default(),
         hooks: HookTracker::default(),
         targets: TargetTracker::new(settings, loaded.identity, loaded.keys, loaded.targets, loaded.trial)
@@ -162,6 +166,7 @@ struct Reconciler<'w, W: World> {
     records: Records,
     shutdown: ShutdownFlow<'w, <W::Power as Power>::Inhibition>,
     boot_config: BootConfigTracker,
+    snapshots: SnapshotTracker,
     history: HistoryTracker,
     hooks: HookTracker,
 }
@@ -255,6 +260,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         };
         self.on_engine_up();
         self.refresh_windows(&snapshot.containers).await;
+        self.refresh_snapshots(&snapshot).await;
         self.update_current(snapshot, locks, observation.boot_wanted);
         self.follow_local_mode().await;
         self.publish_engine_up();
@@ -335,7 +341,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     }
 
     fn update_current(&mut self, snapshot: EngineSnapshot, locks: BTreeMap<AppId, LockState>, boot_wanted: Option<String>) {
-        let EngineSnapshot { containers, images, mut networks, volumes } = snapshot;
+        let EngineSnapshot { containers, images, mut networks, volumes, snapshots } = snapshot;
         // What a plan before removes is no ground for this one: a container that gives way must find the next one's networks.
         networks.retain(|it| !self.work.is_removing(it));
         let clock = self.context.world.clock();
@@ -346,6 +352,8 @@ impl<'w, W: World> Reconciler<'w, W> {
             removable_images: self.targets.removable_images(lacks_room),
             networks,
             volumes,
+            snapshots,
+            data: self.snapshots.plans().clone(),
             locks,
             leases: self.leases.all().clone(),
             windows: self.windows.closed().clone(),
@@ -436,36 +444,6 @@ impl<'w, W: World> Reconciler<'w, W> {
         for latest in latest.into_iter().flatten() {
             self.observed.schedule().resync_by(latest);
         }
-    }
-
-    /// Saves the records that could not be saved before.
-    async fn save_dirty_records(&mut self) {
-        for kind in self.records.due() {
-            self.save(kind).await;
-        }
-    }
-
-    /// Retries the unsaved records at once: the machine is about to shut down.
-    async fn save_before_shutdown(&mut self) {
-        self.records.retry_now();
-        self.save_dirty_records().await;
-    }
-
-    async fn save(&mut self, kind: RecordKind) {
-        let record = match kind {
-            RecordKind::Pin => Record::Pin(self.context.publish.borrow().pin.clone()),
-            RecordKind::Identity => self.targets.identity_record(),
-            RecordKind::Keys => self.targets.keys_record(),
-            RecordKind::Targets => self.targets.targets_record(),
-            RecordKind::Awaiting => Record::Awaiting(self.observed.awaiting_reboot().clone()),
-            RecordKind::Leases => self.leases_record(),
-            RecordKind::BootWindow => Record::BootWindow(self.windows.boot_window().clone()),
-            RecordKind::FailedReleases => Record::FailedReleases(self.targets.releases().record()),
-            RecordKind::Stopped => Record::Stopped(self.overrides.stopped_record()),
-            RecordKind::TargetTrial => self.targets.trial_record(),
-            RecordKind::LocalMode => Record::LocalMode(Box::new(self.targets.local_mode().record().clone())),
-        };
-        self.records.save(kind, &record, self.context.world).await;
     }
 
     fn request_resync(&mut self) {

@@ -50,6 +50,7 @@ pub mod release;
 pub mod service;
 pub mod shutdown;
 pub mod signed_document;
+pub mod snapshot;
 pub mod status;
 pub mod step;
 pub mod supervisor_mounts;
@@ -96,6 +97,7 @@ pub use release::{FailedRelease, FailedService, ReleaseTrial, TrialRules};
 pub use service::{Container, ContainerId, ContainerPhase, EngineTime, NameParts, Origin, Service, ServiceKey, parse_name};
 pub use shutdown::{PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 pub use signed_document::{OutdatedDocument, SignedDocument, SignedOrder};
+pub use snapshot::{DataDemand, DataPlan, DataState, KeptData, VolumeCopy, VolumeSnapshot};
 pub use status::{Activity, EngineState, Status, StepFault, Trouble};
 pub use step::{Step, StepKind, Subject};
 pub use volume::{Volume, VolumeConfig};
@@ -210,6 +212,10 @@ pub struct Current {
     pub networks: Vec<Network>,
     /// Supervised volumes.
     pub volumes: Vec<Volume>,
+    /// Snapshots of volumes, complete or not.
+    pub snapshots: Vec<VolumeSnapshot>,
+    /// What is to be done with the data of volumes, by app.
+    pub data: BTreeMap<AppId, DataPlan>,
     /// Update locks, by app. An app without an entry has none.
     pub locks: BTreeMap<AppId, LockState>,
     /// Leases, which count as update locks that services hold.

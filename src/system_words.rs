@@ -54,6 +54,8 @@ const UPDATE: Phrases = ["Updating config for service", "Updated config for serv
 const DELETE: Phrases = ["Deleting image", "Deleted image", "Failed to delete image"];
 const NEW_VOLUME: Phrases = ["Creating volume", "", "Error creating volume"];
 const NO_VOLUME: Phrases = ["Removing volume", "", "Error removing volume"];
+const KEEP_DATA: Phrases = ["Copying volume", "Copied volume", "Error copying volume"];
+const PUT_DATA_BACK: Phrases = ["Putting back volume", "Put back volume", "Error putting back volume"];
 const NEW_NETWORK: Phrases = ["Creating network", "", "Error creating network"];
 const NO_NETWORK: Phrases = ["Removing network", "", "Error removing network"];
 
@@ -130,6 +132,8 @@ impl SystemWords {
             EngineAction::RemoveNetwork(name, ..) => (NO_NETWORK, name.clone()),
             EngineAction::CreateVolume(volume) => (NEW_VOLUME, volume.name.clone()),
             EngineAction::RemoveVolume(name, _) => (NO_VOLUME, name.clone()),
+            EngineAction::KeepData(copy) => (KEEP_DATA, copy.volume.name.clone()),
+            EngineAction::PutDataBack(copy) => (PUT_DATA_BACK, copy.volume.name.clone()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a document of any shape says of an app: its number, its name and its commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::app::Generation;
 use crate::state::{App, AppId};
@@ -20,6 +20,7 @@ pub(super) fn empty(id: AppId) -> App {
         services: BTreeMap::new(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        snapshots: BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     }

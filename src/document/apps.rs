@@ -151,6 +151,7 @@ fn by_id(key: &str, at: &Cursor<'_>) -> Option<App> {
             services: BTreeMap::new(),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            snapshots: BTreeSet::new(),
             contracts: Vec::new(),
             ..app
         };
@@ -187,7 +188,9 @@ pub(super) fn release_of(
     origin: DocumentOrigin,
 ) {
     app.networks = networks::networks(fields.take("networks"));
-    app.volumes = networks::volumes(fields.take("volumes"), origin);
+    let volumes = networks::volumes(fields.take("volumes"), origin);
+    app.snapshots = volumes.iter().filter(|(_, it)| it.snapshot).map(|(name, _)| name.clone()).collect();
+    app.volumes = volumes.into_iter().map(|(name, it)| (name, it.config)).collect();
     let external_volumes = match origin {
         DocumentOrigin::Cloud => BTreeMap::new(),
         DocumentOrigin::ComposeFile => fields.pairs("external_volumes", rules::docker_name),

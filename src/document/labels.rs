@@ -7,6 +7,7 @@ use crate::state::hook::{self, BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL}
 use crate::state::is_supervisor_label;
 use crate::state::labels::OUR_PREFIX;
 use crate::state::release::{DEADLINE_LABEL, ROLLBACK_LABEL, SETTLE_LABEL};
+use crate::state::snapshot::SNAPSHOT_LABEL;
 use crate::state::window::{UPDATE_WINDOW_LABEL, UpdateWindow};
 
 use super::at::{Cursor, quoted};
@@ -83,6 +84,15 @@ fn check(at: &Cursor<'_>, name: &str, value: &str) {
     if let Some(Err(why)) = check.map(|(_, check)| check(value)) {
         at.wrong(&format!("the label {name}: {why}"));
     }
+}
+
+/// Whether a volume asks that a rollback puts its data back. The label is taken out.
+pub(super) fn snapshot(at: &Cursor<'_>, labels: &mut BTreeMap<String, String>) -> bool {
+    let wanted = labels.remove(SNAPSHOT_LABEL).map(|it| values::yes_or_no(&it)).transpose();
+    wanted.unwrap_or_else(|why| {
+        at.wrong(&format!("the label {SNAPSHOT_LABEL}: {why}"));
+        None
+    }) == Some(true)
 }
 
 /// Labels of a service, a network or a volume, without those that only a supervisor sets.

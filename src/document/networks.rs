@@ -5,12 +5,13 @@ use std::net::IpAddr;
 
 use crate::state::config::NetworkMode;
 use crate::state::network::{AddressPool, NetworkAttachment};
+use crate::state::snapshot::SNAPSHOT_LABEL;
 use crate::state::volume::VolumeLocation;
 use crate::state::{ContainerConfig, NetworkConfig, VolumeConfig};
 
 use super::at::{Cursor, quoted};
 use super::fields::{ObjectFields, pairs};
-use super::labels::owners_labels;
+use super::labels::{owners_labels, snapshot};
 use super::release_names::{DEFAULT_NETWORK, DocumentOrigin, ReleaseNames};
 use super::rules;
 
@@ -19,8 +20,16 @@ pub(super) fn networks(at: Option<Cursor<'_>>) -> BTreeMap<String, NetworkConfig
     named(at, network)
 }
 
+/// A volume of a release.
+#[derive(Debug, Default)]
+pub(super) struct ReleaseVolume {
+    pub(super) config: VolumeConfig,
+    /// A rollback puts its data back too.
+    pub(super) snapshot: bool,
+}
+
 /// Reads the volumes of a release.
-pub(super) fn volumes(at: Option<Cursor<'_>>, origin: DocumentOrigin) -> BTreeMap<String, VolumeConfig> {
+pub(super) fn volumes(at: Option<Cursor<'_>>, origin: DocumentOrigin) -> BTreeMap<String, ReleaseVolume> {
     named(at, |at, fields| volume(at, fields, origin))
 }
 
@@ -74,12 +83,14 @@ fn pool(at: &Cursor<'_>) -> AddressPool {
     pool
 }
 
-fn volume(it: &Cursor<'_>, mut fields: ObjectFields<'_>, origin: DocumentOrigin) -> VolumeConfig {
+fn volume(it: &Cursor<'_>, mut fields: ObjectFields<'_>, origin: DocumentOrigin) -> ReleaseVolume {
     let options = fields.take("driver_opts");
+    let mut labels = fields.pairs("labels", rules::label);
+    let snapshot = snapshot(it, &mut labels);
     let mut config = VolumeConfig {
         driver: fields.text("driver").unwrap_or_else(|| VolumeConfig::default().driver),
         driver_opts: options.as_ref().map(|it| pairs(it, rules::key)).unwrap_or_default(),
-        labels: owners_labels(it, fields.pairs("labels", rules::label)),
+        labels: owners_labels(it, labels),
     };
     // Dropped, as is a bind mount of a service.
     if let (VolumeLocation::Host(path), Some(at)) = (config.place(), options.filter(|_| origin == DocumentOrigin::Cloud)) {
@@ -90,8 +101,16 @@ fn volume(it: &Cursor<'_>, mut fields: ObjectFields<'_>, origin: DocumentOrigin)
         ));
         config.driver_opts.clear();
     }
+    let snapshot = snapshot && config.place() == VolumeLocation::Engine || {
+        if snapshot {
+            it.warn(&format!(
+                "the label {SNAPSHOT_LABEL} is ignored: the data of the volume is not where the engine keeps volumes"
+            ));
+        }
+        false
+    };
     fields.rest();
-    config
+    ReleaseVolume { config, snapshot }
 }
 
 /// Reads `network_mode` and `networks`. A service that joins another one's network is started after that one.

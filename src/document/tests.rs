@@ -9,6 +9,7 @@ mod pin;
 mod rejected;
 mod release_labels;
 mod shares;
+mod snapshots;
 mod strict;
 mod trial;
 mod windows;

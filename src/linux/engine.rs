@@ -13,6 +13,8 @@
 //! encode      the request that creates a container                  engine/encode.rs
 //! containers, resources, pull      the actions                      engine/….rs
 //! load        images of an archive                                  engine/load.rs
+//! snapshots   data of volumes, copied and put back                  engine/snapshots.rs
+//! archive     an archive that is passed on                          engine/archive.rs
 //! login       credentials for registries                            engine/login.rs
 //! room        disk space for images                                 engine/room.rs
 //! registry    the size of an image, before it is pulled             engine/registry.rs
@@ -26,6 +28,7 @@
 //! 1.41 knows. A container's further networks are connected after it was created, because engines before API 1.44 take one
 //! network at creation.
 
+mod archive;
 mod bridges;
 #[doc(hidden)]
 pub mod codec;
@@ -47,6 +50,7 @@ mod pull;
 mod registry;
 mod resources;
 mod room;
+mod snapshots;
 mod transport;
 
 #[cfg(test)]
@@ -179,6 +183,8 @@ impl Engine {
             EngineAction::RemoveNetwork(name, id, _) => self.within(CALL, self.remove_network(name, id)).await,
             EngineAction::CreateVolume(volume) => self.within(CALL, self.create_volume(volume)).await,
             EngineAction::RemoveVolume(name, _) => self.within(CALL, self.remove_volume(name)).await,
+            EngineAction::KeepData(copy) => self.keep_data(copy).await,
+            EngineAction::PutDataBack(copy) => self.put_data_back(copy).await,
             EngineAction::RemoveImage(image) => self.within(CALL, self.remove_image(image)).await,
         }
     }
@@ -191,6 +197,10 @@ impl port::Engine for Engine {
 
     async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         Box::pin(self.fit_together(images)).await
+    }
+
+    async fn check_copies(&self, volumes: &BTreeSet<String>) -> Result<(), EngineError> {
+        Box::pin(self.copies_fit(volumes)).await
     }
 
     async fn execute(&self, action: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {

@@ -33,6 +33,7 @@ mod failed_releases;
 mod for_boot;
 mod format;
 mod history;
+mod kept_data;
 mod local_mode;
 mod reached;
 mod readers;
@@ -69,9 +70,10 @@ const BOOT_CONFIG: &str = "boot-file.json";
 const FAILED_RELEASES: &str = "failed-releases.json";
 const LOCAL_MODE: &str = "local-mode.json";
 const TARGET_TRIAL: &str = "target-trial.json";
+const KEPT_DATA: &str = "kept-data.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 17] = [
+const RECORDS: [&str; 18] = [
     FORMAT_FILE,
     IDENTITY,
     IDENTITY_BACKUP,
@@ -88,6 +90,7 @@ const RECORDS: [&str; 17] = [
     FAILED_RELEASES,
     LOCAL_MODE,
     TARGET_TRIAL,
+    KEPT_DATA,
     history::HISTORY,
 ];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
@@ -262,6 +265,8 @@ impl<F: StoreFiles> SharedStore<F> {
             .read(FAILED_RELEASES, &mut memory.complaints)?
             .map(failed_releases::FailedReleasesFile::into_state)
             .unwrap_or_default();
+        memory.kept_data =
+            self.read(KEPT_DATA, &mut memory.complaints)?.map(kept_data::KeptDataFile::into_state).unwrap_or_default();
         memory.boot_config =
             self.read(BOOT_CONFIG, &mut memory.complaints)?.map(wire::BootConfigFile::into_state).unwrap_or_default();
         if let Some(record) = self.read::<local_mode::LocalModeFile>(LOCAL_MODE, &mut memory.complaints)? {

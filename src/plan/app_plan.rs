@@ -70,7 +70,9 @@ impl<'a> AppPlan<'a> {
     }
 
     pub(super) fn wait(&mut self, waiting: Waiting) {
-        self.waiting.push(waiting);
+        if !self.waiting.contains(&waiting) {
+            self.waiting.push(waiting);
+        }
     }
 
     /// Whether a service waits for the images of the release.

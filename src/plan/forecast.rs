@@ -7,8 +7,8 @@ use crate::plan::plan;
 use crate::state::config::RestartPolicy;
 use crate::state::hook::{HookOutcome, UpdateHook};
 use crate::state::{
-    Condition, Container, ContainerId, ContainerPhase, ContainerSpec, Current, EngineAction, EngineTime, HealthStatus, Image,
-    ImageId, ImageRef, LockState, Origin, Overrides, ServiceKey, Step, Target, Waiting,
+    Condition, Container, ContainerId, ContainerPhase, ContainerSpec, Current, DataDemand, EngineAction, EngineTime,
+    HealthStatus, Image, ImageId, ImageRef, LockState, Origin, Overrides, ServiceKey, Step, Target, VolumeCopy, Waiting,
 };
 
 /// Waves after which a forecast ends. The longest update of one service takes ten.
@@ -89,7 +89,16 @@ fn apply_action(target: &Target, current: &mut Current, action: &EngineAction) {
             it.networks.get_or_insert_default().extend(joined);
         }),
         EngineAction::CreateVolume(volume) => current.volumes.push(volume.clone()),
-        EngineAction::RemoveVolume(name, _) => current.volumes.retain(|it| it.name != *name),
+        EngineAction::RemoveVolume(name, _) => {
+            current.volumes.retain(|it| it.name != *name);
+            current.snapshots.retain(|it| it.name != *name);
+        }
+        EngineAction::KeepData(copy) => is_copied(current, copy),
+        EngineAction::PutDataBack(copy) => {
+            current.volumes.retain(|it| it.name != copy.volume.name);
+            current.volumes.push(copy.volume.clone());
+            is_copied(current, copy);
+        }
         EngineAction::RemoveImage(image) => {
             current.images.retain(|it| !it.answers_to(image));
             current.removable_images.remove(image);
@@ -110,6 +119,17 @@ fn image_id(image: &ImageRef) -> ImageId {
 fn change(current: &mut Current, id: &ContainerId, change: impl FnOnce(&mut Container)) {
     if let Some(container) = current.containers.iter_mut().find(|it| it.id == *id) {
         change(container);
+    }
+}
+
+/// The data of a volume was copied to its snapshot, or from it.
+fn is_copied(current: &mut Current, copy: &VolumeCopy) {
+    let Some(plan) = current.data.get_mut(&copy.volume.app) else { return };
+    if let DataDemand::Keep(names) | DataDemand::PutBack(names) = &mut plan.demand {
+        names.remove(&copy.name);
+        if names.is_empty() {
+            plan.demand = DataDemand::Nothing;
+        }
     }
 }
 
@@ -135,6 +155,7 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         shares: spec.config.shares().filter_map(|(kind, owner)| Some((kind, spec.owners.get(owner)?.clone()))).collect(),
         shares_since: None,
         is_orphaned: false,
+        volumes: spec.config.mounts.iter().filter_map(|it| it.engine_volume(spec.key.app)).collect(),
         restarts: 0,
         error: None,
         health: None,

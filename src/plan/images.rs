@@ -32,10 +32,9 @@ pub(super) fn updates(input: PlanInput<'_>) -> Vec<AppUpdate> {
         let wanted = || app.services.iter().filter(|(_, it)| missing(&it.image));
         let first = wanted().filter(|(_, it)| it.strategy == Strategy::KillThenDownload);
         AppUpdate {
-            app: app.id,
             images: wanted().map(|(_, it)| it.image.clone()).collect(),
             make_way: first.flat_map(|(name, _)| existing_containers(input, app, name)).map(|it| it.id.clone()).collect(),
-            takes_locks: false,
+            ..AppUpdate::of(app.id)
         }
     };
     // The pull of a single image checks that it fits, unless a container is removed before it.

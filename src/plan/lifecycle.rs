@@ -3,7 +3,7 @@
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::container::{Outdated, lost_shared_namespace, needs_start, ref_of, sibling};
 use crate::plan::depends::{needs_restart, unmet};
-use crate::plan::{images, release, spec};
+use crate::plan::{data, data_work, images, release, spec};
 use crate::state::service::Strategy;
 use crate::state::{App, BootState, Container, ContainerPhase, EngineAction, NetworkConnection, Service, Waiting};
 
@@ -26,6 +26,10 @@ pub(super) fn create(draft: &mut AppPlan<'_>, old: &Outdated<'_>, precondition: 
         return;
     }
     if let Some(what) = input.first_missing(app, service, changed) {
+        draft.wait(Waiting::Resource(key.clone(), what));
+        return;
+    }
+    if let Some(what) = data_work::creation_waits(input, app, service) {
         draft.wait(Waiting::Resource(key.clone(), what));
         return;
     }
@@ -63,6 +67,8 @@ pub(super) fn maintain(draft: &mut AppPlan<'_>, app: &App, service: &Service, co
     let connections = draft.input.missing_connections(app, service, container);
     if !draft.input.is_wanted_running(&container.key, service) {
         stop(draft, container);
+    } else if data::must_stop(draft, container) && container.phase.is_alive() {
+        data::stop_for_copy(draft, container);
     } else if connections.is_empty() {
         start(draft, app, service, container);
     } else {
@@ -107,6 +113,8 @@ pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, conta
         draft.wait(Waiting::Boot(container.key.clone()));
     } else if draft.input.current.stopped_lately.contains(&container.id) {
         draft.wait(Waiting::StoppedByHand(container.key.clone()));
+    } else if let Some(what) = data::start_waits(draft, service, container) {
+        draft.wait(Waiting::Resource(container.key.clone(), what));
     } else if let Some(other) = unmet(draft.input, app, service) {
         draft.wait(Waiting::Dependency(container.key.clone(), other));
     } else if let Some(other) = draft.input.predecessor(app.id) {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::state::history::{Cause, FieldChange};
 use crate::state::{
-    Container, ContainerId, ContainerPhase, Current, EngineAction, Force, Overrides, ServiceKey, Step, StepKind, Target,
+    Container, ContainerId, ContainerPhase, Current, DataDemand, EngineAction, Force, Overrides, ServiceKey, Step, StepKind,
+    Target,
 };
 
 /// What the reasons are found in.
@@ -66,6 +67,11 @@ impl Reasons<'_> {
             }
             Step::Engine(EngineAction::RemoveNetwork(..)) => {
                 simple(Trigger::Target, "the target does not name it, or otherwise")
+            }
+            Step::Engine(EngineAction::KeepData(_)) => simple(Trigger::Target, "its data is put back if the new release fails"),
+            Step::Engine(EngineAction::PutDataBack(_)) => simple(Trigger::Target, "the app is back at its last good release"),
+            Step::Engine(EngineAction::RemoveVolume(name, _)) if self.current.snapshots.iter().any(|it| it.name == *name) => {
+                simple(Trigger::Follows, "the copy is of no use any more")
             }
             Step::Engine(EngineAction::RemoveVolume(_, app)) if self.overrides.purge.contains(app) => {
                 simple(Trigger::Purge, "a purge of the app's data was requested")
@@ -150,7 +156,10 @@ impl Reasons<'_> {
         if self.overrides.stopped.contains(key) {
             return (Trigger::Stop, Cause::from_why("a stop was requested"));
         }
-        let why = if self.target.keeps(key.app) {
+        let is_copied = self.current.data.get(&key.app).is_some_and(|it| matches!(it.demand, DataDemand::Keep(_)));
+        let why = if is_copied && self.target.service(key).is_some_and(|it| it.running) {
+            "the data of its volume is copied before the new release begins"
+        } else if self.target.keeps(key.app) {
             "local mode keeps the app stopped"
         } else {
             "its target says that it is not to run"

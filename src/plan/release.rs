@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::plan::container::{existing_containers, is_fresh, sibling};
+use crate::plan::data_work;
 use crate::plan::input::{ChangedNetworks, PlanInput};
 use crate::state::{App, Service};
 
@@ -51,7 +52,8 @@ pub(super) fn can_be_created_beside(input: PlanInput<'_>, app: &App, service: &S
     while let Some(service) = left.pop() {
         // No volume is created while all of them are being purged.
         let lacks = input.is_purged(app.id) && input.first_missing(app, service, changed).is_some();
-        if !input.has_image(&service.image) || changed.affects(service) || lacks {
+        let is_put_back = data_work::creation_waits(input, app, service).is_some();
+        if !input.has_image(&service.image) || changed.affects(service) || lacks || is_put_back {
             return false;
         }
         for (_, owner) in service.config.shares() {

@@ -7,7 +7,7 @@
 
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::input::{ChangedNetworks, PlanInput, has_networks, trial_name};
-use crate::plan::{Plan, supervisor_env};
+use crate::plan::{Plan, data, data_work, supervisor_env};
 use crate::state::network::{AddressPool, BRIDGE_NAME, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
 use crate::state::volume::APP_UUID_LABEL;
 use crate::state::{App, EngineAction, Network, NetworkConfig, NetworkId, Service, Step, Volume};
@@ -30,6 +30,7 @@ pub(super) fn propose(draft: &mut AppPlan<'_>) {
         remove_volumes(draft);
     } else {
         propose_volumes(draft, app);
+        data::propose(draft, app);
     }
 }
 
@@ -94,6 +95,7 @@ fn remove(existing: &Network) -> EngineAction {
 fn propose_volumes(draft: &mut AppPlan<'_>, app: &App) {
     for (name, config) in &app.volumes {
         match draft.input.volume(app, name) {
+            None if data_work::is_put_back(draft.input, app.id, name) => (),
             None => {
                 let mut config = config.clone();
                 // The volume's name contains the app's number; this label says which app has that number.
@@ -123,7 +125,8 @@ fn propose_volumes(draft: &mut AppPlan<'_>, app: &App) {
 /// Removes every volume of the app, once its containers are gone.
 fn remove_volumes(draft: &mut AppPlan<'_>) {
     let (input, app) = (draft.input, draft.app);
-    if input.containers_of(app).next().is_some() {
+    // Snapshots first: a purge that ends half-way must not have data put back later.
+    if input.containers_of(app).next().is_some() || data::remove_all(draft) {
         return;
     }
     for volume in input.current.volumes.iter().filter(|it| it.app == app) {
@@ -140,6 +143,7 @@ fn remove_all(draft: &mut AppPlan<'_>) {
     for network in input.current.networks.iter().filter(|it| it.app == Some(app)) {
         draft.propose_action(Precondition::Always, remove(network));
     }
+    data::remove_all(draft);
     for volume in input.current.volumes.iter().filter(|it| it.app == app) {
         draft.propose_action(Precondition::Always, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
     }

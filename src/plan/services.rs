@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::container::{Outdated, is_fresh, is_retired, rank, ref_of};
-use crate::plan::images;
 use crate::plan::input::ChangedNetworks;
 use crate::plan::lifecycle::{create, maintain, stop};
 use crate::plan::release::ReleaseProgress;
 use crate::plan::strategies;
+use crate::plan::{data, images};
 use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey, Waiting};
 
 /// Plans the services of an app.
@@ -58,6 +58,9 @@ fn propose_service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetwork
         strategies::remove_unwanted(draft, &key, &containers);
         return;
     };
+    if containers.iter().any(|it| data::must_go(draft, it)) {
+        return data::make_way(draft, &containers);
+    }
     let fresh =
         containers.iter().filter(|it| is_fresh(draft.input, app, service, it, changed)).max_by_key(|it| rank(it)).copied();
     let all = Outdated { app, service, key: &key, containers: &containers, changed };

@@ -15,7 +15,7 @@ use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::container::{Outdated, RETIRED, is_retired, needs_start, newest_live, ref_of};
 use crate::plan::depends::{unmet, unmet_meanwhile};
 use crate::plan::lifecycle::{create, keep_running, maintain, start, stop};
-use crate::plan::{release, spec};
+use crate::plan::{data, release, spec};
 use crate::state::service::Strategy;
 use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey, Step, Waiting};
 
@@ -30,7 +30,10 @@ pub(super) fn remove_unwanted(draft: &mut AppPlan<'_>, key: &ServiceKey, contain
         draft.wait(Waiting::Containers(key.clone()));
     } else {
         for container in containers {
-            draft.propose_action(Precondition::Locked, EngineAction::Kill(ref_of(container)));
+            match data::removal_waits(draft, container) {
+                Some(waiting) => draft.wait(waiting),
+                None => draft.propose_action(Precondition::Locked, EngineAction::Kill(ref_of(container))),
+            }
         }
     }
 }
@@ -155,6 +158,12 @@ fn wait_for_containers(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
 
 fn kill_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     for container in old.containers {
+        // An image that is pulled only then is needed before data is copied.
+        let waiting = data::removal_waits(draft, container).filter(|_| draft.input.has_image(&old.service.image));
+        if let Some(waiting) = waiting {
+            draft.wait(waiting);
+            continue;
+        }
         let action = if is_restarted_in_place(draft, old, container) { EngineAction::Restart } else { EngineAction::Kill };
         draft.propose_action(Precondition::Locked, action(ref_of(container)));
     }
@@ -184,6 +193,8 @@ fn maintain_until_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, containe
         stop(draft, container);
     } else if draft.input.overrides.recreate.contains(&container.id) {
         draft.propose_action(Precondition::Locked, EngineAction::Restart(ref_of(container)));
+    } else if data::is_left_alone(draft, container) {
+        // Something else is waited for already.
     } else if !old.service.requires_reboot && needs_start(draft.input, container) {
         match unmet_meanwhile(draft.input, old) {
             Some(other) => draft.wait(Waiting::Dependency(old.key.clone(), other)),
@@ -197,13 +208,20 @@ fn maintain_until_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, containe
 /// A hand-over needs a live old container, a new one that should run, and no changed network, which both cannot have at once.
 fn can_start_side_by_side(draft: &AppPlan<'_>, old: &Outdated<'_>) -> bool {
     let alive = old.containers.iter().any(|it| it.phase.is_alive());
-    alive && draft.input.is_wanted_running(old.key, old.service) && !old.changed.affects(old.service)
+    alive
+        && draft.input.is_wanted_running(old.key, old.service)
+        && !old.changed.affects(old.service)
+        && data::allows_hand_over(draft, old.containers)
 }
 
 /// Retires the old container, which frees its name, and starts the new one.
 fn start_side_by_side(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
     if let Some(other) = unmet(draft.input, old.app, old.service) {
         draft.wait(Waiting::Dependency(old.key.clone(), other));
+        return;
+    }
+    if let Some(waiting) = old.containers.iter().find_map(|it| data::removal_waits(draft, it)) {
+        draft.wait(waiting);
         return;
     }
     let [newest] = old.containers else {

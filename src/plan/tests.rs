@@ -7,6 +7,7 @@
 mod api;
 mod beside;
 mod changes;
+mod data;
 mod depends;
 mod forecast;
 mod hooks;

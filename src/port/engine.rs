@@ -6,6 +6,7 @@ use futures_util::Stream;
 
 use crate::state::{
     Container, ContainerId, DownloadProgress, EngineAction, EngineLogLine, Image, ImageRef, LogCursor, Network, Volume,
+    VolumeSnapshot,
 };
 
 /// A container engine.
@@ -15,12 +16,15 @@ use crate::state::{
 /// - [`Engine::execute`] is cancel-safe: the action was then done, or not, or half, and the next observation shows which.
 /// - Actions are idempotent: starting what runs, removing what is gone, creating what exists *with the same label and hash*
 ///   succeed. Creating under a name that a foreign container has is rejected.
+/// - After [`EngineAction::KeepData`] and [`EngineAction::PutDataBack`] the copy is whole, and on the disk: a power cut keeps
+///   it. It has every file, directory, link and device with its owner, mode and content, and its time to the second.
 /// - Every call ends, even if the engine hangs.
 /// - [`Engine::logs`] gives each line once and in the order of its stream, and none twice to a reader that goes on from
 ///   [`EngineLogLine::next`], be it after an engine's crash. A line is at most 10,000 characters long; what is read ahead of
 ///   the caller takes some ten kilobytes, however long the lines are.
 ///
 /// # Assumptions
+/// - No container writes to a volume while it is copied.
 /// - No two actions on the same image, network or volume, or on containers of the same service, are in flight at once.
 ///
 /// # Caveats
@@ -33,6 +37,10 @@ pub trait Engine {
     /// Rejects images with [`EngineError::Full`] that are of use only together, and are known not to fit beside each other.
     /// If it is not known whether they fit, they are not rejected.
     async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError>;
+
+    /// Rejects volumes with [`EngineError::Full`], by their names, whose data is known to be too large to be copied: more than
+    /// is copied at all, or more than fits beside it. If it is not known how large they are, they are not rejected.
+    async fn check_copies(&self, volumes: &BTreeSet<String>) -> Result<(), EngineError>;
 
     /// Performs one action. A pull reports its progress, of which no number falls.
     async fn execute(&self, deed: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError>;
@@ -72,6 +80,8 @@ pub struct EngineSnapshot {
     pub networks: Vec<Network>,
     /// Supervised volumes.
     pub volumes: Vec<Volume>,
+    /// Snapshots of volumes that this agent made, complete or not.
+    pub snapshots: Vec<VolumeSnapshot>,
 }
 
 /// Why the engine did not perform an action.

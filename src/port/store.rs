@@ -11,7 +11,8 @@ use crate::state::lease::Leases;
 use crate::state::local_mode::LocalModeRecord;
 use crate::state::target_trial::TargetTrialRecord;
 use crate::state::{
-    AppId, ContainerId, FailedRelease, FlashWrites, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target,
+    AppId, ContainerId, FailedRelease, FlashWrites, Identity, ImageRef, KeptData, Keys, LogCursors, ServiceKey, StartCount,
+    Target,
 };
 
 /// The store of records that survive a power cut.
@@ -84,6 +85,8 @@ pub struct StoredState {
     pub trial: Option<StartCount>,
     /// Releases that failed, by app.
     pub failed_releases: BTreeMap<AppId, FailedRelease>,
+    /// What is kept of the data of volumes, by app.
+    pub kept_data: BTreeMap<AppId, KeptData>,
     /// What is remembered of the boot configuration.
     pub boot_config: BootConfigRecord,
     /// What is remembered of local mode.
@@ -150,6 +153,8 @@ pub enum Record {
     Trial(Option<StartCount>),
     /// Releases that failed, by app.
     FailedReleases(BTreeMap<AppId, FailedRelease>),
+    /// What is kept of the data of volumes, by app.
+    KeptData(BTreeMap<AppId, KeptData>),
     /// What is remembered of the boot configuration.
     BootConfig(Box<BootConfigRecord>),
     /// What is remembered of local mode.

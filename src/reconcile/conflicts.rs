@@ -12,10 +12,32 @@ pub(super) fn conflicts(step: &Step, work: &Work, locks: &LockTracker, target: O
         // Locks that host configuration relies on stay. So do all locks of an app while one of its steps is in flight: that
         // step may rely on them although the plan no longer does.
         Step::ReleaseLocks(app) => locks.has_loan() || work.concerns(*app),
-        Step::Engine(EngineAction::Start(which)) => loses_a_dependency(&which.key, work, target),
+        Step::Engine(EngineAction::Start(which)) => {
+            loses_a_dependency(&which.key, work, target) || is_copying(which.key.app, work)
+        }
+        Step::Engine(EngineAction::Create(spec)) => is_copying(spec.key.app, work),
+        // A container that is started or created for an earlier target may have the volume.
+        Step::Engine(EngineAction::KeepData(copy) | EngineAction::PutDataBack(copy)) => uses_volumes(copy.volume.app, work),
         Step::Engine(EngineAction::Kill(which)) => loses_an_image(which.key.app, work, target),
         Step::Engine(_) | Step::HandOver { .. } | Step::Reboot => false,
     }
+}
+
+/// Whether data of the app's volumes is being copied for an earlier target, or was since the observation.
+fn is_copying(app: AppId, work: &Work) -> bool {
+    work.under_way().any(|step| match step {
+        Step::Engine(EngineAction::KeepData(copy) | EngineAction::PutDataBack(copy)) => copy.volume.app == app,
+        _ => false,
+    })
+}
+
+/// Whether a container of the app is being created or started, or was since the observation.
+fn uses_volumes(app: AppId, work: &Work) -> bool {
+    work.under_way().any(|step| match step {
+        Step::Engine(EngineAction::Create(spec)) => spec.key.app == app,
+        Step::Engine(EngineAction::Start(which) | EngineAction::Restart(which)) => which.key.app == app,
+        _ => false,
+    })
 }
 
 /// Whether a dependency of the service is being killed, stopped or restarted for an earlier target, or was since the

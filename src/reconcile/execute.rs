@@ -1,7 +1,6 @@
 //! One step, on the real ports.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -38,8 +37,14 @@ pub(super) struct Updates<'w>(Vec<(AppUpdate, Fits<'w>)>);
 
 impl<'w> Updates<'w> {
     pub(super) fn new<W: World>(world: &'w W, updates: &[AppUpdate]) -> Self {
-        let fits = |images: BTreeSet<ImageRef>| async move { world.engine().check_room(&images).await }.boxed_local().shared();
-        Self(updates.iter().map(|it| (it.clone(), fits(it.images.clone()))).collect())
+        let fits = |AppUpdate { images, volumes, .. }: AppUpdate| {
+            let checks = async move {
+                world.engine().check_room(&images).await?;
+                world.engine().check_copies(&volumes).await
+            };
+            checks.boxed_local().shared()
+        };
+        Self(updates.iter().map(|it| (it.clone(), fits(it.clone()))).collect())
     }
 
     /// The updates that a step begins.

@@ -9,11 +9,11 @@ use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::port::{BootWindow, Random, Record, Store, StoredLeases, StoredState, StoredTargets, Targets, World};
-use crate::reconcile::ReconcilerSettings;
+use crate::reconcile::{Reconciler, ReconcilerSettings};
 use crate::state::boot_config::BootConfigRecord;
 use crate::state::local_mode::LocalModeRecord;
 use crate::state::target_trial::TargetTrialRecord;
-use crate::state::{AppId, ContainerId, FailedRelease, Identity, Keys, Secret, ServiceKey, StartCount, Status};
+use crate::state::{AppId, ContainerId, FailedRelease, Identity, KeptData, Keys, Secret, ServiceKey, StartCount, Status};
 
 /// The state the agent starts with.
 pub(super) struct LoadedState {
@@ -28,6 +28,7 @@ pub(super) struct LoadedState {
     pub(super) boot_window: BootWindow,
     pub(super) trial: Option<StartCount>,
     pub(super) failed_releases: BTreeMap<AppId, FailedRelease>,
+    pub(super) kept_data: BTreeMap<AppId, KeptData>,
     pub(super) boot_config: BootConfigRecord,
     pub(super) local_mode: LocalModeRecord,
     pub(super) target_trial: TargetTrialRecord,
@@ -54,6 +55,8 @@ pub(super) enum RecordKind {
     BootWindow,
     /// Before the target changes for it.
     FailedReleases,
+    /// Before a container starts that changes the data, and before it is put back.
+    KeptData,
 }
 
 /// Loads what is stored, and generates and saves what is not.
@@ -94,7 +97,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
     if targets.wanted.is_none() {
         take_preloaded(world, &mut targets, publish, &mut unsaved).await;
     }
-    let StoredState { stopped, awaiting, leases, boot_window, trial, failed_releases, .. } = stored;
+    let StoredState { stopped, awaiting, leases, boot_window, trial, failed_releases, kept_data, .. } = stored;
     let StoredState { boot_config, local_mode, target_trial, .. } = stored;
     LoadedState {
         identity,
@@ -107,6 +110,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
         boot_window,
         trial,
         failed_releases,
+        kept_data,
         boot_config,
         local_mode,
         target_trial,
@@ -228,5 +232,38 @@ impl Records {
             self.dirty.insert(kind);
             self.retry_at = Instant::now() + RETRY_EVERY;
         }
+    }
+}
+
+impl<W: World> Reconciler<'_, W> {
+    /// Saves the records that could not be saved before.
+    pub(super) async fn save_dirty_records(&mut self) {
+        for kind in self.records.due() {
+            self.save(kind).await;
+        }
+    }
+
+    /// Retries the unsaved records at once: the machine is about to shut down.
+    pub(super) async fn save_before_shutdown(&mut self) {
+        self.records.retry_now();
+        self.save_dirty_records().await;
+    }
+
+    pub(super) async fn save(&mut self, kind: RecordKind) {
+        let record = match kind {
+            RecordKind::Pin => Record::Pin(self.context.publish.borrow().pin.clone()),
+            RecordKind::Identity => self.targets.identity_record(),
+            RecordKind::Keys => self.targets.keys_record(),
+            RecordKind::Targets => self.targets.targets_record(),
+            RecordKind::Awaiting => Record::Awaiting(self.observed.awaiting_reboot().clone()),
+            RecordKind::Leases => self.leases_record(),
+            RecordKind::BootWindow => Record::BootWindow(self.windows.boot_window().clone()),
+            RecordKind::FailedReleases => Record::FailedReleases(self.targets.releases().record()),
+            RecordKind::Stopped => Record::Stopped(self.overrides.stopped_record()),
+            RecordKind::KeptData => Record::KeptData(self.snapshots.record().clone()),
+            RecordKind::TargetTrial => self.targets.trial_record(),
+            RecordKind::LocalMode => Record::LocalMode(Box::new(self.targets.local_mode().record().clone())),
+        };
+        self.records.save(kind, &record, self.context.world).await;
     }
 }

@@ -25,8 +25,8 @@ use crate::reconcile::persistence::RecordKind;
 use crate::state::history::{Cause, HistoryAction, HistoryNote, HistoryObject, HistoryOutcome};
 use crate::state::release::{MOST_FAILURES, trial_text};
 use crate::state::{
-    App, AppId, ContainerId, EngineAction, FailedRelease, FailedService, ImageRef, LogCursor, ReleaseTrial, Step, StepFault,
-    Trouble, Waiting,
+    App, AppId, ContainerId, EngineAction, FailedRelease, FailedService, ImageRef, LogCursor, ReleaseTrial, Service, Step,
+    StepFault, Trouble, Waiting,
 };
 use judge::{ReleaseEvidence, ReleaseVerdict, ServiceFailure, TrialMemory};
 
@@ -123,7 +123,10 @@ impl<W: World> Reconciler<'_, W> {
                     self.note_release(&app, HistoryAction::Proved, Cause::default(), HistoryOutcome::Done);
                 }
                 ReleaseVerdict::Failed(failures) => self.diagnose(&app, failures),
-                ReleaseVerdict::Open(reasons, again) => {
+                ReleaseVerdict::Open(mut reasons, again) => {
+                    if copies_data(self.observed.plan(), app.id) {
+                        reasons.push("the data of its volumes is copied first".to_owned());
+                    }
                     if let Some(again) = again {
                         self.observed.schedule().resync_by(again.max(Instant::now()));
                     }
@@ -254,6 +257,11 @@ fn refused_services(app: &App, troubles: impl Iterator<Item = Trouble>) -> BTree
         let (why, is_missing) = match why {
             StepFault::Failed(why) => (why, false),
             StepFault::Missing(why) => (why, true),
+            // Services stand still while their data is copied: that cannot wait for room.
+            StepFault::OutOfSpace(why) if matches!(*step, Step::Engine(EngineAction::KeepData(_))) => {
+                refused.extend(services_with(app, &step).map(|it| (it, why.clone())));
+                continue;
+            }
             StepFault::OutOfSpace(_) | StepFault::Unreachable(_) => continue,
         };
         if failures < MOST_FAILURES {
@@ -267,6 +275,7 @@ fn refused_services(app: &App, troubles: impl Iterator<Item = Trouble>) -> BTree
             Step::Engine(EngineAction::Pull(image)) if is_missing => pulls(image),
             Step::Engine(EngineAction::Create(spec)) if spec.key.app == app.id => vec![spec.key.service.clone()],
             Step::Engine(EngineAction::Start(which)) if which.key.app == app.id => vec![which.key.service.clone()],
+            Step::Engine(EngineAction::KeepData(_)) => services_with(app, &step).collect(),
             _ => Vec::new(),
         };
         refused.extend(services.into_iter().map(|it| (it, why.clone())));
@@ -274,17 +283,39 @@ fn refused_services(app: &App, troubles: impl Iterator<Item = Trouble>) -> BTree
     refused
 }
 
-/// Whether an app waits for something that may take as long as it likes.
-fn holds(plan: &Plan, app: AppId) -> bool {
-    plan.waiting.iter().any(|it| match it {
-        Waiting::Lock(of, _) | Waiting::Lease(of, _) => *of == app,
-        Waiting::Window(Some(key), _)
-        | Waiting::Hook(key, _)
-        | Waiting::Images(key)
-        | Waiting::Boot(key)
-        | Waiting::Paused(key) => key.app == app,
+/// The services that have the volume which a step copies.
+fn services_with(app: &App, step: &Step) -> impl Iterator<Item = String> {
+    let volume = match step {
+        Step::Engine(EngineAction::KeepData(copy)) if copy.volume.app == app.id => Some(copy.volume.name.clone()),
+        _ => None,
+    };
+    let has = move |service: &Service| {
+        let mut mounted = service.config.mounts.iter().filter_map(|it| it.engine_volume(app.id));
+        volume.as_ref().is_some_and(|volume| mounted.any(|it| it == *volume))
+    };
+    app.services.iter().filter(move |(_, it)| has(it)).map(|(name, _)| name.clone())
+}
+
+/// Whether data of an app is copied, either way.
+fn copies_data(plan: &Plan, app: AppId) -> bool {
+    plan.steps.iter().any(|step| match step {
+        Step::Engine(EngineAction::KeepData(copy) | EngineAction::PutDataBack(copy)) => copy.volume.app == app,
         _ => false,
     })
+}
+
+/// Whether an app waits for something that may take as long as it likes.
+fn holds(plan: &Plan, app: AppId) -> bool {
+    copies_data(plan, app)
+        || plan.waiting.iter().any(|it| match it {
+            Waiting::Lock(of, _) | Waiting::Lease(of, _) => *of == app,
+            Waiting::Window(Some(key), _)
+            | Waiting::Hook(key, _)
+            | Waiting::Images(key)
+            | Waiting::Boot(key)
+            | Waiting::Paused(key) => key.app == app,
+            _ => false,
+        })
 }
 
 /// A failed service, with what it logged last and what its health check says.

@@ -28,11 +28,17 @@ impl<'w, W: World> Reconciler<'w, W> {
         }
         let target = self.target();
         let held_back = |step: &Step| conflicts(step, &self.work, self.observed.locks(), target);
+        let is_unsaved = self.records.is_dirty(RecordKind::KeptData);
+        let held_back =
+            |step: &Step| held_back(step) || is_unsaved && matches!(step, Step::Engine(EngineAction::PutDataBack(_)));
         let startable = self.work.startable(&self.observed.plan().steps, held_back);
         if self.targets.record_pulls(&startable) {
             // Before an image is pulled it is recorded as ours, so that it can be garbage-collected whatever happens
             // afterwards. Saving may take a while: events that arrived meanwhile are handled first.
             self.save(RecordKind::Targets).await;
+            return self.observed.set_plan_ready(true);
+        }
+        if self.record_putting_back(&startable).await {
             return self.observed.set_plan_ready(true);
         }
         let (world, publish) = (self.context.world, self.context.publish);
@@ -102,6 +108,9 @@ impl<'w, W: World> Reconciler<'w, W> {
             Step::Engine(EngineAction::Restart(which)) => self.overrides.on_restarted(&which.id),
             Step::Engine(EngineAction::RemoveImage(image)) => self.targets.forget_pulled(image),
             Step::Engine(EngineAction::RunHook(which, run)) => self.hooks.succeed(which.id.clone(), run.wanted.clone()),
+            Step::Engine(action @ (EngineAction::KeepData(_) | EngineAction::PutDataBack(_))) => {
+                self.on_data_copied(action).await;
+            }
             Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => (),
         }
     }

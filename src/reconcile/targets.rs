@@ -209,6 +209,7 @@ impl TargetTracker {
         self.reached = self.stored.last_good.as_ref() == Some(&target);
         publish_check(self.wanted(), &target, context.publish);
         self.stored.wanted = Some(target);
+        self.warn_of_vain_snapshots();
         self.crash_loop.reset(context).await;
         true
     }

@@ -6,7 +6,9 @@ use std::fmt;
 use crate::state::config::Port;
 use crate::state::hook::HookRun;
 use crate::state::network::NetworkAttachment;
-use crate::state::{AppId, ConfigHash, ContainerConfig, ContainerId, ImageRef, Network, NetworkId, ServiceKey, Volume};
+use crate::state::{
+    AppId, ConfigHash, ContainerConfig, ContainerId, ImageRef, Network, NetworkId, ServiceKey, Volume, VolumeCopy,
+};
 
 /// One action of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +39,12 @@ pub enum EngineAction {
     RemoveNetwork(String, NetworkId, Option<AppId>),
     /// Create a volume.
     CreateVolume(Volume),
-    /// Remove a volume no container uses.
+    /// Remove a volume, or a snapshot, that no container uses.
     RemoveVolume(String, AppId),
+    /// Copy a volume, which nothing uses, into a new snapshot of it. An earlier one is removed.
+    KeepData(Box<VolumeCopy>),
+    /// Create a volume anew from its snapshot. No container has it.
+    PutDataBack(Box<VolumeCopy>),
     /// Delete an image no container uses.
     RemoveImage(ImageRef),
 }
@@ -113,6 +119,8 @@ impl fmt::Display for EngineAction {
             }
             Self::CreateVolume(volume) => write!(f, "create volume {}", volume.name),
             Self::RemoveVolume(name, _) => write!(f, "remove volume {name}"),
+            Self::KeepData(copy) => write!(f, "copy the data of volume {}", copy.volume.name),
+            Self::PutDataBack(copy) => write!(f, "put the data of volume {} back", copy.volume.name),
             Self::RemoveImage(image) => write!(f, "remove image {image}"),
         }
     }

@@ -1,6 +1,6 @@
 //! An app: the services, networks and volumes that one release brings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
@@ -27,6 +27,8 @@ pub struct App {
     pub networks: BTreeMap<String, NetworkConfig>,
     /// Volumes of the release by their name in the document.
     pub volumes: BTreeMap<String, VolumeConfig>,
+    /// Volumes whose data a rollback puts back too. No part of their configuration: nothing is recreated for a change.
+    pub snapshots: BTreeSet<String>,
     /// What the release and its services require of the device.
     pub contracts: Vec<Contract>,
     /// The document has the shape of 2017: one container, host network, privileged, `/data`.

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::state::canonical_form::{CanonicalForm, canonical_by_display, list};
 use crate::state::logging::Logging;
 use crate::state::network::NetworkAttachment;
+use crate::state::{AppId, Volume};
 
 pub use crate::state::ports::Port;
 
@@ -308,6 +309,15 @@ impl Mount {
     pub fn path(&self) -> &str {
         let (Self::Volume { path, .. } | Self::Bind { path, .. } | Self::Anonymous { path }) = self;
         path
+    }
+
+    /// The name on the engine of the app's volume that it mounts.
+    #[must_use]
+    pub fn engine_volume(&self, app: AppId) -> Option<String> {
+        match self {
+            Self::Volume { name, .. } => Some(Volume::engine_name(app, name)),
+            Self::Bind { .. } | Self::Anonymous { .. } => None,
+        }
     }
 }
 

@@ -152,6 +152,8 @@ pub struct Container {
     pub shares_since: Option<EngineTime>,
     /// One of those containers no longer exists.
     pub is_orphaned: bool,
+    /// The named volumes that it has, by their names on the engine.
+    pub volumes: BTreeSet<String>,
     /// How often the engine started it again by its restart policy, since it was last started otherwise.
     pub restarts: u32,
     /// The engine's last error from starting it.

@@ -12,8 +12,8 @@ use crate::state::local_mode::LocalModeStatus;
 use crate::state::page_link::PageLinks;
 use crate::state::target_trial::TargetTrialStatus;
 use crate::state::{
-    Access, AppId, ConnectivityCheck, Current, Device, Difference, DownloadProgress, ImageRef, Overrides, ReleaseTrial, Secret,
-    ServiceKey, ShutdownStatus, StartCount, Step, StepKind, Target, Unmet, Waiting,
+    Access, AppId, ConnectivityCheck, Current, Device, Difference, DownloadProgress, ImageRef, KeptData, Overrides,
+    ReleaseTrial, Secret, ServiceKey, ShutdownStatus, StartCount, Step, StepKind, Target, Unmet, Waiting,
 };
 
 /// What the reconciler publishes; it is the only writer. The API and the reports derive their own views from it. Its large
@@ -60,6 +60,8 @@ pub struct Status {
     pub rejected_releases: BTreeMap<String, String>,
     /// What is known of the releases of apps that go back to their last good one when a new one fails.
     pub releases: BTreeMap<AppId, ReleaseTrial>,
+    /// What is kept of the data of volumes while releases are on trial.
+    pub kept_data: BTreeMap<AppId, KeptData>,
     /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
     pub start_count: Option<StartCount>,
     /// Warnings of the start: saved state that could not be read, and where it was put; an installed version that does not

@@ -84,6 +84,7 @@ impl Step {
     pub fn app(&self) -> Option<AppId> {
         match self {
             Self::Engine(EngineAction::RemoveVolume(_, app)) => Some(*app),
+            Self::Engine(EngineAction::KeepData(copy) | EngineAction::PutDataBack(copy)) => Some(copy.volume.app),
             Self::Engine(EngineAction::CreateVolume(volume)) => Some(volume.app),
             Self::Engine(EngineAction::CreateNetwork(network)) => network.app,
             Self::Engine(EngineAction::RemoveNetwork(.., app)) => *app,
@@ -108,7 +109,9 @@ impl Step {
                 | EngineAction::Retire(..)
                 | EngineAction::Connect(..)
                 | EngineAction::CreateNetwork(_)
-                | EngineAction::CreateVolume(_),
+                | EngineAction::CreateVolume(_)
+                | EngineAction::KeepData(_)
+                | EngineAction::PutDataBack(_),
             ) => StepKind::Installing,
             Self::Engine(EngineAction::Start(_)) => StepKind::Starting,
             Self::Engine(EngineAction::Stop(_) | EngineAction::Kill(_) | EngineAction::Restart(_)) => StepKind::Stopping,
@@ -125,10 +128,13 @@ impl Step {
         }
     }
 
-    /// Whether the step may be cancelled half-way when it is not wanted any more: a download, a wait, a hook.
+    /// Whether the step may be cancelled half-way when it is not wanted any more: a download, a copy, a wait, a hook.
     #[must_use]
     pub const fn is_cancellable(&self) -> bool {
-        matches!(self, Self::Engine(EngineAction::Pull(_) | EngineAction::RunHook(..)) | Self::HandOver { .. })
+        matches!(
+            self,
+            Self::Engine(EngineAction::Pull(_) | EngineAction::KeepData(_) | EngineAction::RunHook(..)) | Self::HandOver { .. }
+        )
     }
 }
 
@@ -149,6 +155,8 @@ impl EngineAction {
             Self::RemoveNetwork(name, ..) => Subject::Network(name.clone()),
             Self::CreateVolume(volume) => Subject::Volume(volume.name.clone()),
             Self::RemoveVolume(name, _) => Subject::Volume(name.clone()),
+            Self::KeepData(copy) => Subject::Volume(copy.snapshot()),
+            Self::PutDataBack(copy) => Subject::Volume(copy.volume.name.clone()),
         }
     }
 }

@@ -120,6 +120,8 @@ fn started_by(step: &Step) -> Option<&ContainerId> {
             | EngineAction::RemoveNetwork(..)
             | EngineAction::CreateVolume(_)
             | EngineAction::RemoveVolume(..)
+            | EngineAction::KeepData(_)
+            | EngineAction::PutDataBack(_)
             | EngineAction::RemoveImage(_),
         )
         | Step::TakeLocks(..)

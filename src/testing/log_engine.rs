@@ -72,6 +72,7 @@ pub(crate) fn container(name: &str) -> Container {
         shares: BTreeMap::new(),
         shares_since: None,
         is_orphaned: false,
+        volumes: std::collections::BTreeSet::new(),
         restarts: 0,
         error: None,
         health: None,
@@ -166,6 +167,9 @@ impl Engine for ScriptedEngine {
         unreachable!()
     }
     async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+        unreachable!()
+    }
+    async fn check_copies(&self, _: &BTreeSet<String>) -> Result<(), EngineError> {
         unreachable!()
     }
     async fn execute(&self, _: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {

@@ -148,6 +148,9 @@ impl Engine for TestWorld {
     async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         unreachable!()
     }
+    async fn check_copies(&self, _: &BTreeSet<String>) -> Result<(), EngineError> {
+        unreachable!()
+    }
     async fn execute(&self, _: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         unreachable!()
     }

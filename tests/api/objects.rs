@@ -32,6 +32,7 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         before_update: None,
         shares_since: None,
         is_orphaned: false,
+        volumes: std::collections::BTreeSet::new(),
         restarts: 0,
         started: None,
         networks: None,

@@ -277,6 +277,7 @@ fn busy(device: &TestDevice) {
         services: BTreeMap::new(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        snapshots: BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use boardkeeper::document;
-use boardkeeper::state::{FailedRelease, FailedService, ReleaseTrial};
+use boardkeeper::state::{DataState, FailedRelease, FailedService, KeptData, ReleaseTrial};
 use serde_json::{Value, json};
 
 use crate::test_device::{ONE, TestDevice};
@@ -36,10 +36,18 @@ async fn the_state_says_what_became_of_each_release_and_why() {
     let on_trial = release(&mut device).await;
     assert_eq!((&on_trial["state"], &on_trial["waits_for"]), (&json!("on_trial"), &json!(["main is unhealthy"])));
     device.say(|it| drop(it.releases.insert(ONE, ReleaseTrial::Good)));
-    assert_eq!(release(&mut device).await, json!({"state": "good", "why": null, "waits_for": [], "failed": null}));
+    assert_eq!(
+        release(&mut device).await,
+        json!({"state": "good", "why": null, "waits_for": [], "failed": null, "volumes": []})
+    );
+    let volumes = [("data", DataState::Kept), ("logs", DataState::PuttingBack), ("new", DataState::Absent)];
+    let volumes = volumes.map(|(name, state)| (name.to_owned(), state)).into();
+    device.say(|it| drop(it.kept_data.insert(ONE, KeptData { release: "ab".into(), begun: true, volumes })));
     device.say(|it| drop(it.releases.insert(ONE, ReleaseTrial::RolledBack(failed(), Some("19c4".into())))));
     let back = release(&mut device).await;
     assert_eq!(back["state"], "rolled_back");
+    let volumes = json!([{"name": "data", "state": "kept"}, {"name": "logs", "state": "putting_back"}]);
+    assert_eq!(back["volumes"], volumes, "what was absent is of no interest");
     let why = back["why"].as_str().unwrap();
     assert!(why.contains("release 28d5") && why.contains("main: it is unhealthy") && why.contains("release 19c4"), "{why}");
     let service = json!({"name": "main", "why": "it is unhealthy", "lines": ["no pump"], "health_output": "refused"});

@@ -45,6 +45,7 @@ mod shares;
 #[expect(dead_code, reason = "unit tests use more of it")]
 #[path = "../lab/signer.rs"]
 mod signer;
+mod snapshots;
 mod soak;
 mod strategies;
 mod takeover;

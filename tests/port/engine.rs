@@ -6,6 +6,7 @@ mod lab;
 mod logs;
 mod pull;
 mod real;
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -43,6 +44,10 @@ pub(crate) trait Lab {
     fn everything(&self) -> BTreeSet<String>;
     /// A container prints lines.
     fn print(&self, container: &ContainerId, stream: OutputStream, lines: &[&str]);
+    /// Another program writes a text into a volume, in place of the one before.
+    fn write(&self, volume: &str, text: &str);
+    /// The text that a volume has.
+    fn read(&self, volume: &str) -> String;
     /// The engine dies without a warning.
     fn crash(&self);
     /// It comes back.
@@ -376,6 +381,9 @@ macro_rules! every_fact {
             a_log_goes_on_after_the_engine_died
             what_is_written_already_ends_and_is_gone_on_from
             a_hook_is_seen_and_run_to_its_exit_code_or_its_time
+            data_is_copied_and_put_back_and_nothing_is_left_of_it
+            a_copy_that_was_dropped_is_made_anew
+            a_foreign_volume_is_not_taken_for_a_copy
         }
     };
 }
@@ -384,4 +392,8 @@ pub(crate) use hooks::a_hook_is_seen_and_run_to_its_exit_code_or_its_time;
 pub(crate) use logs::{
     a_log_ends_with_its_container_and_goes_on_with_its_next_start, a_log_goes_on_after_the_engine_died,
     lines_arrive_once_from_any_cursor_on, what_is_written_already_ends_and_is_gone_on_from,
+};
+pub(crate) use snapshots::{
+    a_copy_that_was_dropped_is_made_anew, a_foreign_volume_is_not_taken_for_a_copy,
+    data_is_copied_and_put_back_and_nothing_is_left_of_it,
 };

@@ -224,13 +224,24 @@ impl Lab for Engine {
             let engine = &model.engine;
             let containers = engine.containers.values().map(|it| format!("container {} {:?}", it.view.name, it.view.phase));
             let networks = engine.networks.keys().map(|it| format!("network {it}"));
-            let volumes = engine.volumes.keys().map(|it| format!("volume {it}"));
+            let volumes = engine.volumes.keys().chain(engine.snapshots.keys()).map(|it| format!("volume {it}"));
             containers.chain(networks).chain(volumes).collect()
         })
     }
 
     fn print(&self, container: &ContainerId, stream: OutputStream, lines: &[&str]) {
         self.sim.with(|model| lines.iter().for_each(|it| model.print(container, stream, it)));
+    }
+
+    fn write(&self, volume: &str, text: &str) {
+        self.sim.with(|model| {
+            let data = model.engine.data.entry(volume.to_owned()).or_default();
+            data.writes = vec![(String::new(), text.to_owned())];
+        });
+    }
+
+    fn read(&self, volume: &str) -> String {
+        self.sim.with(|model| model.engine.data[volume].writes.last().unwrap().1.clone())
     }
 
     fn crash(&self) {

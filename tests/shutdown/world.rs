@@ -159,6 +159,7 @@ impl World {
             before_update: None,
             shares_since: None,
             is_orphaned: false,
+            volumes: std::collections::BTreeSet::new(),
             restarts: 0,
             started: None,
             networks: None,
@@ -253,6 +254,9 @@ impl port::Engine for World {
         Ok(())
     }
 
+    async fn check_copies(&self, _: &BTreeSet<String>) -> Result<(), EngineError> {
+        unreachable!()
+    }
     async fn execute(&self, action: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         self.begun.borrow_mut().push((Instant::now(), action.to_string()));
         match action {
@@ -332,6 +336,7 @@ impl port::Store for World {
             Record::LocalMode(it) => memory.local_mode = *it,
             Record::TargetTrial(it) => memory.target_trial = *it,
             Record::FailedReleases(it) => memory.failed_releases = it,
+            Record::KeptData(it) => memory.kept_data = it,
             Record::Proved(_) => {
                 let targets = &mut memory.targets;
                 targets.last_good.clone_from(&targets.wanted);

@@ -25,6 +25,7 @@ use crate::world::engine_model::EngineModel;
 use crate::world::host::Net;
 use crate::world::invariants::WATCHDOG;
 use crate::world::marks::{Mark, Tally};
+use crate::world::targets::VolumeLabels;
 use crate::world::windows::often;
 use crate::world::{FaultRates, Model, Sim, Trace, rng::Rng};
 
@@ -77,6 +78,9 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
             let mut hooks = Rng::of(seed, "hooks");
             model.targets.hook = hooks.happens(250).then_some("flush --all");
             model.hooks.chance = model.targets.hook.map(|_| hooks);
+            if Rng::of(seed, "data").happens(600) {
+                model.targets.labels = VolumeLabels::Snapshot;
+            }
             model.targets.begin();
             rng.secs(600, 2700)
         });

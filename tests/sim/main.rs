@@ -21,6 +21,7 @@ mod scenario;
 mod services;
 mod shutdown;
 mod signed;
+mod snapshots;
 mod target_trials;
 mod views;
 mod waits;

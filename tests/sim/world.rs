@@ -30,6 +30,7 @@
 //! boot          the boot configuration
 //! kept          the apps that local mode keeps, and those that are pushed
 //! windows       update windows, and what keeps to them
+//! snapshots     the data of volumes, and copies of it
 //! ports         all this as `port::World`
 //! ```
 
@@ -92,6 +93,8 @@ pub(crate) mod rng;
 mod shutdown;
 #[path = "world/signed.rs"]
 pub(crate) mod signed;
+#[path = "world/snapshots.rs"]
+pub(crate) mod snapshots;
 #[path = "world/store.rs"]
 pub(crate) mod store;
 #[path = "world/targets.rs"]
@@ -454,6 +457,8 @@ impl Model {
             removable_images: self.disk.kept.targets.pulled.clone(),
             networks: seen.networks,
             volumes: seen.volumes,
+            snapshots: seen.snapshots,
+            data: self.kept_data(),
             locks: BTreeMap::new(),
             leases: self.lasting_leases(),
             windows: boardkeeper::state::ClosedWindows::default(),

@@ -13,7 +13,8 @@ use boardkeeper::state::keys::KeptKey;
 use boardkeeper::state::local_mode::{LocalModeRecord, LocalModeSwitch, LocalSession, SwitchEnd};
 use boardkeeper::state::target_trial::{KeptTarget, TargetTrialRecord, TrialTime, TriedTarget};
 use boardkeeper::state::{
-    AppId, ContainerId, FailedRelease, FailedService, Identity, ImageId, ImageRef, Keys, Secret, ServiceKey, StartCount, Target,
+    AppId, ContainerId, DataState, FailedRelease, FailedService, Identity, ImageId, ImageRef, KeptData, Keys, Secret,
+    ServiceKey, StartCount, Target,
 };
 
 use super::layer::Layer;
@@ -39,6 +40,7 @@ pub(crate) struct Allowed {
     local_mode: Vec<LocalModeRecord>,
     failed_releases: Vec<BTreeMap<AppId, FailedRelease>>,
     target_trial: Vec<TargetTrialRecord>,
+    kept_data: Vec<BTreeMap<AppId, KeptData>>,
     /// Every ETag that was saved once. Which one is found, if any, makes no difference.
     tags: Vec<TargetTag>,
     /// Bytes that could not be read, and must be somewhere still.
@@ -61,6 +63,7 @@ impl Allowed {
             local_mode: Vec::new(),
             failed_releases: Vec::new(),
             target_trial: Vec::new(),
+            kept_data: Vec::new(),
             tags: Vec::new(),
             relics: Vec::new(),
         };
@@ -83,6 +86,7 @@ impl Allowed {
             Record::LocalMode(it) => self.local_mode.push(*it),
             Record::FailedReleases(it) => self.failed_releases.push(it),
             Record::TargetTrial(it) => self.target_trial.push(*it),
+            Record::KeptData(it) => self.kept_data.push(it),
             // Reached, or not known to be: both may be found from now on.
             Record::Proved(it) => {
                 let proved =
@@ -111,6 +115,7 @@ impl Allowed {
             Record::LocalMode(it) => self.local_mode = vec![*it],
             Record::FailedReleases(it) => self.failed_releases = vec![it],
             Record::TargetTrial(it) => self.target_trial = vec![*it],
+            Record::KeptData(it) => self.kept_data = vec![it],
             Record::Proved(_) | Record::TargetTag(_) | Record::Leases(_) | Record::BootWindow(_) => (),
         }
     }
@@ -129,6 +134,7 @@ impl Allowed {
         self.local_mode = vec![memory.local_mode.clone()];
         self.failed_releases = vec![memory.failed_releases.clone()];
         self.target_trial = vec![memory.target_trial.clone()];
+        self.kept_data = vec![memory.kept_data.clone()];
     }
 
     /// Another program overwrote a file with garbage.
@@ -144,6 +150,7 @@ impl Allowed {
             "boot-file.json" => self.boot_config = vec![BootConfigRecord::default()],
             "target-trial.json" => self.target_trial = vec![TargetTrialRecord::default()],
             "failed-releases.json" => self.failed_releases = vec![BTreeMap::new()],
+            "kept-data.json" => self.kept_data = vec![BTreeMap::new()],
             "local-mode.json" => self.local_mode = vec![LocalModeRecord::default()],
             // There is a second copy.
             _ => (),
@@ -162,7 +169,8 @@ impl Allowed {
         one_of(&self.boot_config, &memory.boot_config)?;
         one_of(&self.local_mode, &memory.local_mode)?;
         one_of(&self.target_trial, &memory.target_trial)?;
-        one_of(&self.failed_releases, &memory.failed_releases)
+        one_of(&self.failed_releases, &memory.failed_releases)?;
+        one_of(&self.kept_data, &memory.kept_data)
     }
 
     /// Opens what a cut left, as the agent does, and again after another cut; says what is wrong.
@@ -224,7 +232,7 @@ fn target(document: &str) -> Target {
 }
 
 /// The names of a record's files.
-pub(crate) const FILES: [&str; 15] = [
+pub(crate) const FILES: [&str; 16] = [
     "format",
     "identity.json",
     "identity.backup.json",
@@ -240,9 +248,10 @@ pub(crate) const FILES: [&str; 15] = [
     "local-mode.json",
     "failed-releases.json",
     "target-trial.json",
+    "kept-data.json",
 ];
 /// How many kinds of records there are.
-pub(crate) const KINDS: usize = 12;
+pub(crate) const KINDS: usize = 13;
 
 /// A target on trial, one that was kept, both or none.
 fn target_trial(n: usize) -> Record {
@@ -323,6 +332,14 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             Record::FailedReleases(services().map(failed).collect())
         }
         10 => target_trial(n),
+        11 => Record::KeptData(services().map(|it| (it.app, kept(n))).collect()),
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }
+}
+
+/// What is kept of an app's data, as it is for the `n`th time.
+fn kept(n: usize) -> KeptData {
+    let state = |it: usize| [DataState::Kept, DataState::Absent, DataState::PuttingBack][it % 3];
+    let volumes = (0..n % 4).map(|it| (format!("volume {it}"), state(n + it))).collect();
+    KeptData { release: format!("{n:064x}"), begun: n.is_multiple_of(2), volumes }
 }

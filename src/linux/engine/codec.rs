@@ -12,7 +12,7 @@ use crate::linux::engine::connection::{self, EngineFacts};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::logs::{Framing, LogParser};
 use crate::linux::engine::registry::manifest::{self, EngineMachine, ManifestKind};
-use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, resources};
+use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, resources, snapshots};
 use crate::port::EngineSnapshot;
 use crate::state::{ConfigHash, ContainerSpec, DownloadProgress, Origin, ServiceKey};
 
@@ -62,9 +62,10 @@ pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<
         progress.extend(layers.rise());
     }
     let images = objects(responses.images).iter().filter_map(observe::image).collect();
-    let (networks, volumes) =
-        (resources::networks(objects(responses.networks)), resources::volumes(objects(responses.volumes).into_iter()));
-    Some((EngineSnapshot { containers, images, networks, volumes }, progress))
+    let networks = resources::networks(objects(responses.networks));
+    let snapshots = snapshots::snapshots(objects(responses.volumes.clone()).into_iter());
+    let volumes = resources::volumes(objects(responses.volumes).into_iter());
+    Some((EngineSnapshot { containers, images, networks, volumes, snapshots }, progress))
 }
 
 /// The request that creates a container, as JSON.

@@ -328,7 +328,7 @@ async fn detach(connection: &EngineConnection, id: &str, networks: [&String; 2],
 }
 
 /// Removal with the anonymous volumes its image made, whatever state it is in.
-const fn removal() -> RemoveContainerOptions {
+pub(super) const fn removal() -> RemoveContainerOptions {
     RemoveContainerOptions { v: true, force: true, link: false }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::linux::engine::Engine;
 use crate::port::EngineError;
-use crate::state::{Container, EngineAction, Image, Network, Volume};
+use crate::state::{Container, EngineAction, Image, Network, Volume, VolumeSnapshot};
 
 /// For how long a list is used again. A release of ten services is up within this time, and looks a dozen times.
 const FRESH_FOR: Duration = Duration::from_secs(10);
@@ -36,9 +36,13 @@ impl ListKind {
             | EngineAction::Restart(_)
             | EngineAction::Rename(..)
             | EngineAction::Retire(..)
-            | EngineAction::Connect(..) => Self::Containers,
+            | EngineAction::Connect(..)
+            | EngineAction::RunHook(..) => Self::Containers,
             EngineAction::CreateNetwork(_) | EngineAction::RemoveNetwork(..) => Self::Networks,
-            EngineAction::CreateVolume(_) | EngineAction::RemoveVolume(..) => Self::Volumes,
+            EngineAction::CreateVolume(_)
+            | EngineAction::RemoveVolume(..)
+            | EngineAction::KeepData(_)
+            | EngineAction::PutDataBack(_) => Self::Volumes,
         }
     }
 }
@@ -48,10 +52,10 @@ impl ListKind {
 pub(super) struct ListCache {
     /// The engine's events are read.
     is_watched: bool,
-    pub(super) containers: CachedList<Container>,
-    pub(super) images: CachedList<Image>,
-    pub(super) networks: CachedList<Network>,
-    pub(super) volumes: CachedList<Volume>,
+    pub(super) containers: CachedList<Vec<Container>>,
+    pub(super) images: CachedList<Vec<Image>>,
+    pub(super) networks: CachedList<Vec<Network>>,
+    pub(super) volumes: CachedList<(Vec<Volume>, Vec<VolumeSnapshot>)>,
 }
 
 /// One of them.
@@ -60,7 +64,7 @@ pub(super) struct CachedList<T> {
     /// How often the list may have changed.
     changes: u64,
     /// The list, and when it was requested. `None`: it may have changed since.
-    known: Option<(Instant, Vec<T>)>,
+    known: Option<(Instant, T)>,
 }
 
 impl<T> Default for CachedList<T> {
@@ -76,8 +80,8 @@ impl<T> CachedList<T> {
     }
 
     /// The list as it was last requested, if nothing is known to have changed it since.
-    pub(super) fn known(&self) -> &[T] {
-        self.known.as_ref().map_or(&[], |(_, list)| list)
+    pub(super) fn known(&self) -> Option<&T> {
+        self.known.as_ref().map(|(_, list)| list)
     }
 }
 
@@ -111,8 +115,8 @@ impl Engine {
     pub(super) async fn listed<T: Clone>(
         &self,
         which: impl Fn(&mut ListCache) -> &mut CachedList<T>,
-        request: impl Future<Output = Result<Vec<T>, EngineError>>,
-    ) -> Result<Vec<T>, EngineError> {
+        request: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
         let begun = Instant::now();
         let changes = {
             let mut lists = self.lists.borrow_mut();

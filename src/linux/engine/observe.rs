@@ -111,14 +111,15 @@ impl Engine {
         let networks = self.listed(|it| &mut it.networks, networks);
         let volumes = async {
             let all = self.get(&connection, "/volumes").await.map_err(|error| sort("list volumes", &error))?;
-            Ok(super::resources::volumes(all.items("/Volumes")))
+            let snapshots = super::snapshots::snapshots(all.items("/Volumes"));
+            Ok((super::resources::volumes(all.items("/Volumes")), snapshots))
         };
         let volumes = self.listed(|it| &mut it.volumes, volumes);
-        let (containers, images, networks, volumes) = try_join!(containers, images, networks, volumes)?;
+        let (containers, images, networks, (volumes, snapshots)) = try_join!(containers, images, networks, volumes)?;
         if self.container_cache.borrow().has_undescribed() {
             self.lists.borrow_mut().forget(ListKind::Containers);
         }
-        Ok(EngineSnapshot { containers, images, networks, volumes })
+        Ok(EngineSnapshot { containers, images, networks, volumes, snapshots })
     }
 
     /// Requests a list. `what` completes "cannot …".
@@ -158,7 +159,15 @@ impl Engine {
         image: &ImageRef,
         on_host: bool,
     ) -> Result<Option<Arc<ContainerConfig>>, EngineError> {
-        let id = self.lists.borrow().images.known().iter().find(|it| it.names.contains(image)).map(|it| it.id.clone());
+        let id = self
+            .lists
+            .borrow()
+            .images
+            .known()
+            .into_iter()
+            .flatten()
+            .find(|it| it.names.contains(image))
+            .map(|it| it.id.clone());
         match id {
             Some(id) => self.base_of_id(connection, id, on_host).await,
             None => self.request_base(connection, image.as_str(), on_host).await,
@@ -235,7 +244,7 @@ impl Engine {
         seen.undescribed.retain(|id, _| undescribed.iter().any(|it| it.id == *id));
         let ContainerCache { known, bases, .. } = &mut *seen;
         let lists = self.lists.borrow();
-        let is_there = |image: &ImageId| lists.images.known().iter().any(|it| it.id == *image);
+        let is_there = |image: &ImageId| lists.images.known().into_iter().flatten().any(|it| it.id == *image);
         bases.retain(|(image, _), _| known.values().any(|it| it.container.image == *image) || is_there(image));
         known.values().map(|it| it.container.clone()).chain(undescribed).collect()
     }
@@ -426,10 +435,17 @@ pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origi
         shares: decode::shares(seen),
         shares_since: None,
         is_orphaned: false,
+        volumes: mounted_volumes(seen),
         restarts: u32::try_from(seen.number("/RestartCount")).unwrap_or_default(),
         error: seen.some_text("/State/Error"),
         health: HealthStatus::named(seen.text("/State/Health/Status")),
     })
+}
+
+/// The names of the volumes that a container has.
+fn mounted_volumes(seen: &EngineJson) -> BTreeSet<String> {
+    let volumes = seen.items("/Mounts").filter(|it| it.text("/Type") == "volume");
+    volumes.filter_map(|it| it.some_text("/Name")).collect()
 }
 
 /// A container's health, as listed: `Up 5 minutes (healthy)`. The time before it would change every minute.
@@ -470,6 +486,7 @@ fn undescribed(listed: ListedContainer, why: String) -> Container {
         shares: listed.shares,
         shares_since: None,
         is_orphaned: false,
+        volumes: BTreeSet::new(),
         restarts: 0,
         error: Some(why),
         health: None,

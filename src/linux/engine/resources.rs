@@ -9,6 +9,7 @@ use crate::linux::engine::connection::{EngineConnection, moment};
 use crate::linux::engine::errors::{found, has, is_conflict, sort};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
+use crate::linux::engine::snapshots::is_snapshot;
 use crate::linux::engine::transport::with_field;
 use crate::port::EngineError;
 use crate::state::network::{AddressPool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
@@ -103,7 +104,11 @@ impl Engine {
         let connection = self.connection().await?;
         let what = format!("remove volume {name}");
         let Some(seen) = found(&what, connection.docker.inspect_volume(name).await)? else { return Ok(()) };
-        if !labels::supervised(&seen.labels.into_iter().collect()) {
+        let labels = seen.labels.into_iter().collect();
+        if is_snapshot(&labels) {
+            return self.remove_snapshot(name).await;
+        }
+        if !labels::supervised(&labels) {
             return Err(EngineError::Refused(format!("cannot {what}: no supervisor made it")));
         }
         match connection.docker.remove_volume(name, None::<RemoveVolumeOptions>).await {

@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Request, Response, Uri};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde_json::Value;
@@ -197,7 +197,7 @@ async fn over<S>(stream: S, mut request: BollardRequest) -> Result<Response<Inco
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let kind = Kind::of(request.uri().path());
+    let kind = Kind::of(request.method(), request.uri().path());
     let mut client = hyper::client::conn::http1::Builder::new();
     if kind == Kind::Endless {
         client.max_buf_size(ENDLESS_BUFFER_BYTES);
@@ -247,10 +247,11 @@ enum Kind {
 
 impl Kind {
     /// The form of the response to a request.
-    fn of(path: &str) -> Self {
+    fn of(method: &Method, path: &str) -> Self {
         match path {
             _ if path.ends_with("/events") || path.ends_with("/images/create") => Self::Lines,
-            _ if path.starts_with("/v1.") && path.contains("/containers/") && path.ends_with("/logs") => Self::Endless,
+            _ if !path.starts_with("/v1.") || !path.contains("/containers/") => Self::Whole,
+            _ if path.ends_with("/logs") || path.ends_with("/archive") && *method == Method::GET => Self::Endless,
             _ => Self::Whole,
         }
     }

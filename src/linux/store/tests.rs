@@ -168,6 +168,7 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
         Record::LocalMode(Box::default()),
         Record::TargetTrial(Box::default()),
         Record::FailedReleases(BTreeMap::new()),
+        Record::KeptData(BTreeMap::new()),
     ];
     for record in records.iter().chain(&others) {
         Store::new(whole.path(), Box::new(parse)).save(record).await.unwrap();

@@ -6,10 +6,11 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, FAILED_RELEASES, IDENTITY, IDENTITY_BACKUP, KEYS, LOCAL_MODE, PIN,
-    ParseTarget, STOPPED, TARGET_TRIAL, TARGETS, TRIAL,
+    ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, FAILED_RELEASES, IDENTITY, IDENTITY_BACKUP, KEPT_DATA, KEYS, LOCAL_MODE,
+    PIN, ParseTarget, STOPPED, TARGET_TRIAL, TARGETS, TRIAL,
 };
 use crate::linux::store::failed_releases::FailedReleasesFile;
+use crate::linux::store::kept_data::KeptDataFile;
 use crate::linux::store::local_mode::LocalModeFile;
 use crate::linux::store::target_trial::TargetTrialFile;
 use crate::port::{Record, StoredTargets};
@@ -179,6 +180,7 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Awaiting(containers) => vec![(AWAITING, json(&AwaitingFile::of(containers)))],
         Record::Trial(trial) => vec![(TRIAL, json(&StartCountFile::of(trial.as_ref())))],
         Record::FailedReleases(failed) => vec![(FAILED_RELEASES, json(&FailedReleasesFile::of(failed)))],
+        Record::KeptData(kept) => vec![(KEPT_DATA, json(&KeptDataFile::of(kept)))],
         Record::LocalMode(record) => vec![(LOCAL_MODE, json(&LocalModeFile::of(record)))],
         Record::TargetTrial(record) => vec![(TARGET_TRIAL, json(&TargetTrialFile::of(record)))],
         Record::BootConfig(record) => vec![(BOOT_CONFIG, json(&BootConfigFile::of(record)))],

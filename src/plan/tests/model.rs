@@ -119,7 +119,19 @@ fn apply_action(current: &mut Current, action: &EngineAction) {
             container(current, &which.id).networks.get_or_insert_default().extend(joined);
         }
         EngineAction::CreateVolume(volume) => current.volumes.push(volume.clone()),
-        EngineAction::RemoveVolume(name, _) => current.volumes.retain(|it| it.name != *name),
+        EngineAction::RemoveVolume(name, _) => {
+            current.volumes.retain(|it| it.name != *name);
+            if current.snapshots.iter().any(|it| it.name == *name) {
+                // Without the copy nothing is demanded.
+                current.data.clear();
+            }
+            current.snapshots.retain(|it| it.name != *name);
+        }
+        EngineAction::KeepData(copy) => super::data::copied(current, copy),
+        EngineAction::PutDataBack(copy) => {
+            assert!(!current.containers.iter().any(|it| it.volumes.contains(&copy.volume.name)), "in use");
+            super::data::copied(current, copy);
+        }
         EngineAction::RemoveImage(image) => {
             let id = image_of(image).id;
             assert!(!current.containers.iter().any(|it| it.image == id), "in use: {image}");
@@ -163,6 +175,7 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         before_update: UpdateHook::of_labels(&spec.config.labels).unwrap(),
         shares_since: None,
         is_orphaned: false,
+        volumes: spec.config.mounts.iter().filter_map(|it| it.engine_volume(APP)).collect(),
         restarts: 0,
         error: None,
         health: None,
@@ -285,6 +298,7 @@ pub(super) fn empty_app() -> App {
         services: std::collections::BTreeMap::new(),
         networks: std::iter::once(("default".to_owned(), NetworkConfig::default())).collect(),
         volumes: std::collections::BTreeMap::new(),
+        snapshots: std::collections::BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     }
@@ -370,6 +384,7 @@ fn add_container(current: &mut Current, name: &str, image: &str, phase: &str, wo
         before_update: None,
         shares_since: None,
         is_orphaned: false,
+        volumes: service.config.mounts.iter().filter_map(|it| it.engine_volume(APP)).collect(),
         restarts: 0,
         error: None,
         health: health_of(words),

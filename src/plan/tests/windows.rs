@@ -14,7 +14,7 @@ fn closed() -> ClosedWindow {
 }
 
 /// The windows of these services are closed.
-fn close(current: &mut Current, services: &[&str]) {
+pub(super) fn close(current: &mut Current, services: &[&str]) {
     current.windows.services = services.iter().map(|it| (ServiceKey::new(AppId(1), it), closed())).collect();
 }
 

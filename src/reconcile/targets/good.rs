@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::TargetTracker;
 use crate::reconcile::releases::ReleaseTracker;
-use crate::state::release::ROLLBACK_SETTING;
+use crate::state::release::{ROLLBACK_LABEL, ROLLBACK_SETTING};
+use crate::state::snapshot::SNAPSHOT_LABEL;
 use crate::state::{App, AppId, FailedRelease, ReleaseTrial, Service, Target};
 
 impl TargetTracker {
@@ -37,6 +40,19 @@ impl TargetTracker {
         if says { self.setting(ROLLBACK_SETTING) } else { self.releases.is_rollback_configured() }
     }
 
+    /// Warns of volumes whose data is to go back in apps that do not go back.
+    pub(super) fn warn_of_vain_snapshots(&self) {
+        let apps = self.stored.wanted.iter().flat_map(|it| it.apps.values());
+        for app in apps.filter(|it| !it.snapshots.is_empty() && !self.rolls_back(it.id)) {
+            let names = app.snapshots.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            warn!(
+                app = app.name,
+                "the label {SNAPSHOT_LABEL} of volume {names} is of no use: the app does not go back when a release fails; see \
+                 {ROLLBACK_LABEL}"
+            );
+        }
+    }
+
     fn wanted_app(&self, app: AppId) -> Option<&App> {
         self.wanted()?.apps.get(&app)
     }
@@ -45,6 +61,16 @@ impl TargetTracker {
     fn good_app(&self, app: AppId) -> Option<&App> {
         let good = self.stored.good_apps.get(&app).or(self.stored.last_good.as_ref());
         good?.apps.get(&app)
+    }
+
+    /// The fingerprint of the last release of an app that proved good.
+    pub(in crate::reconcile) fn good_fingerprint(&self, app: AppId) -> Option<String> {
+        self.good_app(app).map(App::fingerprint)
+    }
+
+    /// The fingerprint of the release of an app that is in force: the wanted one, or the good one that it went back to.
+    pub(in crate::reconcile) fn fingerprint_in_force(&self, app: AppId) -> Option<String> {
+        self.rollback_of(app).or_else(|| self.wanted_app(app)).map(App::fingerprint)
     }
 
     /// The services of every app's last good release.

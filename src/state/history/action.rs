@@ -35,6 +35,8 @@ pub enum HistoryAction {
     TrialBegan,
     TrialKept,
     TrialEnded,
+    Copy,
+    PutBack,
 }
 
 /// What an entry is about.
@@ -59,7 +61,7 @@ pub enum HistoryObject {
 
 impl HistoryAction {
     /// Every action.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Pull,
         Self::Create,
         Self::Start,
@@ -89,6 +91,8 @@ impl HistoryAction {
         Self::TrialBegan,
         Self::TrialKept,
         Self::TrialEnded,
+        Self::Copy,
+        Self::PutBack,
     ];
 
     /// Its name in the API and in files.
@@ -124,6 +128,8 @@ impl HistoryAction {
             Self::TrialBegan => "trial_began",
             Self::TrialKept => "trial_kept",
             Self::TrialEnded => "trial_ended",
+            Self::Copy => "copy",
+            Self::PutBack => "put_back",
         }
     }
 
@@ -159,6 +165,8 @@ impl HistoryAction {
             Self::TrialBegan => ("began", "begun"),
             Self::TrialKept => ("ended, and the target is kept", "ended with the target kept"),
             Self::TrialEnded => ("ended", "ended"),
+            Self::Copy => ("was copied, to be put back if the new release fails", "copied"),
+            Self::PutBack => ("was put back as it was before the release that failed", "put back"),
         }
     }
 
@@ -192,6 +200,8 @@ impl HistoryAction {
             | Self::Target
             | Self::Asked
             | Self::Proved
+            | Self::Copy
+            | Self::PutBack
             | Self::TrialBegan
             | Self::TrialKept
             | Self::TrialEnded => false,
@@ -217,6 +227,8 @@ impl HistoryAction {
                 EngineAction::RemoveNetwork(name, ..) => (Self::Remove, Network, name.clone()),
                 EngineAction::CreateVolume(volume) => (Self::Create, Volume, volume.name.clone()),
                 EngineAction::RemoveVolume(name, _) => (Self::Remove, Volume, name.clone()),
+                EngineAction::KeepData(copy) => (Self::Copy, Volume, copy.volume.name.clone()),
+                EngineAction::PutDataBack(copy) => (Self::PutBack, Volume, copy.volume.name.clone()),
                 EngineAction::RemoveImage(image) => (Self::Remove, Image, image.to_string()),
             },
             Step::TakeLocks(app, ..) => (Self::Lock, Lock, app.to_string()),

@@ -22,6 +22,7 @@ fn pushed(apps: &[u32]) -> Target {
         services: BTreeMap::new(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        snapshots: std::collections::BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     };

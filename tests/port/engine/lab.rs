@@ -66,6 +66,11 @@ impl Real {
         run(Command::new("docker").arg("-H").arg(&self.host).env("HOME", self.dir.path()).args(words))
     }
 
+    /// Where the engine keeps what a volume has.
+    pub(crate) fn mountpoint(&self, volume: &str) -> PathBuf {
+        PathBuf::from(self.docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", volume]).trim())
+    }
+
     /// A registry on a port of its own, open or for one user.
     pub(crate) fn registry(&self, user: Option<(&str, &str)>) -> String {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
@@ -217,6 +222,14 @@ impl Lab for Real {
         let descriptor = if stream == OutputStream::Stdout { 1 } else { 2 };
         let print = format!("printf '%s\\n' \"$@\" > /proc/1/fd/{descriptor}");
         self.docker(&[&["exec", container.0.as_str(), "sh", "-c", &print, "sh"], lines].concat());
+    }
+
+    fn write(&self, volume: &str, text: &str) {
+        fs::write(self.mountpoint(volume).join("text"), text).unwrap();
+    }
+
+    fn read(&self, volume: &str) -> String {
+        fs::read_to_string(self.mountpoint(volume).join("text")).unwrap()
     }
 
     fn crash(&self) {

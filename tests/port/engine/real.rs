@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::pin::pin;
@@ -260,4 +261,57 @@ async fn the_other_supervisors_own_network_is_taken_over() {
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].name.as_str(), found[0].config.ipam.len()), (SUPERVISOR_NETWORK, 1));
     take(&lab, EngineAction::CreateNetwork(found[0].clone())).await.unwrap();
+}
+
+#[tokio::test]
+async fn ten_thousand_files_are_put_back_byte_for_byte() {
+    let Some(lab) = Real::up() else { return };
+    let name = super::volume("data").name;
+    take(&lab, EngineAction::CreateVolume(super::volume("data"))).await.unwrap();
+    // By numbers that no image has names for, in a tree with everything that an archive carries.
+    let fill = "cd /data && chown 1234:4321 . && chmod 2751 . && mkdir -p empty deep/er/est && chmod 700 empty
+        for i in $(seq 10000); do d=deep/$((i % 100)); mkdir -p $d; echo $i $i $i > $d/f$i; done
+        ln deep/1/f1 hard; ln -s deep/2/f2 soft; ln -s /nowhere dangling; mkfifo pipe; mknod null c 1 3
+        dd if=/dev/zero of=sparse bs=1 count=1 seek=5000000; dd if=/dev/urandom of=large bs=1048576 count=20
+        chown 65534:12 large; chmod 4755 deep/9/f9; touch -d '2001-02-03 04:05:06' large empty deep/7
+        touch 'a name with spaces' -- '-dash' \"$(printf 'new\\nline')\"; touch $(seq -s a 60)";
+    let mount = format!("{name}:/data");
+    lab.docker(&["run", "--rm", "--network", "none", "-v", &mount, "tests/busybox:1", "sh", "-c", fill]);
+    let place = lab.mountpoint(&name);
+    let before = super::snapshots::inventory(&place);
+    assert!(before.len() > 10_100, "{}", before.len());
+    let began = Instant::now();
+    take(&lab, EngineAction::KeepData(super::snapshots::copy(&lab))).await.unwrap();
+    let kept = began.elapsed();
+    let spoil = "cd /data && rm -rf deep/1 large && echo other > deep/2/f2 && chmod 777 . deep && chown 0:0 . && touch new";
+    lab.docker(&["run", "--rm", "--network", "none", "-v", &mount, "tests/busybox:1", "sh", "-c", spoil]);
+    assert_ne!(super::snapshots::inventory(&place), before);
+    take(&lab, EngineAction::PutDataBack(super::snapshots::copy(&lab))).await.unwrap();
+    eprintln!("seen: {} files and directories kept in {kept:?}, and put back {:?} after", before.len(), began.elapsed());
+    let after = super::snapshots::inventory(&lab.mountpoint(&name));
+    let differ: Vec<_> = before.iter().filter(|(path, it)| after.get(*path) != Some(it)).take(5).collect();
+    assert_eq!((differ, after.len()), (vec![], before.len()));
+}
+
+#[tokio::test]
+async fn a_copy_that_is_not_the_same_or_that_is_too_large_is_no_copy() {
+    let Some(lab) = Real::up() else { return };
+    let name = super::volume("data").name;
+    take(&lab, EngineAction::CreateVolume(super::volume("data"))).await.unwrap();
+    // Docker's unpacking loses the bit.
+    lab.write(&name, "text");
+    let place = lab.mountpoint(&name);
+    std::fs::set_permissions(place.join("text"), std::fs::Permissions::from_mode(0o4755)).unwrap();
+    std::fs::hard_link(place.join("text"), place.join("zz")).unwrap();
+    let result = take(&lab, EngineAction::KeepData(super::snapshots::copy(&lab))).await;
+    assert!(matches!(&result, Err(EngineError::Refused(why)) if why.contains("setuid")), "{result:?}");
+    std::fs::remove_file(place.join("zz")).unwrap();
+    // It takes no room on the disk, and would in a copy.
+    std::fs::File::create(lab.mountpoint(&name).join("large")).unwrap().set_len(1 << 30).unwrap();
+    let result = take(&lab, EngineAction::KeepData(super::snapshots::copy(&lab))).await;
+    assert!(matches!(&result, Err(EngineError::Full(why)) if why.contains("1024 MiB are copied at most")), "{result:?}");
+    std::fs::remove_file(place.join("large")).unwrap();
+    let floor = lab.another(|it| it.floor_bytes = 1 << 60);
+    let result = floor.check_copies(&[name].into()).await;
+    assert!(matches!(&result, Err(EngineError::Full(why)) if why.contains("must stay free")), "{result:?}");
 }

@@ -6,6 +6,7 @@ use boardkeeper::document::parse;
 use boardkeeper::state::config::Mount;
 use boardkeeper::state::release::{DEADLINE_LABEL, ROLLBACK_LABEL, SETTLE_LABEL};
 use boardkeeper::state::service::Strategy;
+use boardkeeper::state::snapshot::SNAPSHOT_LABEL;
 use boardkeeper::state::window::UPDATE_WINDOW_LABEL;
 use boardkeeper::state::{App, Condition, Service, Target, TrialRules};
 use serde_json::{Map, Value, json};
@@ -28,7 +29,11 @@ fn app(app: &App) -> Value {
         let services: Map<_, _> = app.services.iter().map(|(name, it)| (name.clone(), service(it))).collect();
         let networks: Map<_, _> =
             app.networks.iter().map(|(name, it)| (name.clone(), json!({"internal": it.internal}))).collect();
-        let volumes: Map<_, _> = app.volumes.keys().map(|name| (name.clone(), json!({}))).collect();
+        let volume = |name: &String| {
+            let kept = app.snapshots.contains(name);
+            (name.clone(), if kept { json!({"labels": {SNAPSHOT_LABEL: "true"}}) } else { json!({}) })
+        };
+        let volumes: Map<_, _> = app.volumes.keys().map(volume).collect();
         let release = json!({"id": app.release_id, "services": services, "networks": networks, "volumes": volumes});
         body["releases"] = json!({commit: release});
     }

@@ -17,6 +17,7 @@ use super::engine_model::{Dialect, EngineModel, Owned, SimContainer};
 use super::events::Job;
 use super::logs::Extent;
 use super::marks::Mark;
+use super::snapshots::CopyRoom;
 use super::{Model, Sim};
 
 /// The fault of one call.
@@ -60,6 +61,7 @@ impl Model {
     pub(crate) fn apply(&mut self, action: &EngineAction) -> Result<(), EngineError> {
         let now_secs = self.now_secs();
         self.mark_action(action);
+        self.mark_copy(action);
         self.mark_refusal(action);
         let engine = &mut self.engine;
         let done = match action {
@@ -76,6 +78,9 @@ impl Model {
             EngineAction::Connect(which, networks) => engine.connect(&which.id, networks),
             EngineAction::CreateVolume(volume) => engine.create_volume(volume),
             EngineAction::RemoveVolume(name, _) => engine.remove_volume(name),
+            EngineAction::KeepData(_) | EngineAction::PutDataBack(_) => {
+                engine.begin_copy(action).and_then(|()| engine.end_copy(action))
+            }
             EngineAction::RemoveImage(reference) => engine.remove_image(reference),
             EngineAction::Pull(reference) => {
                 let image = EngineModel::registry(reference);
@@ -149,6 +154,9 @@ impl Model {
         }
         let view = &self.engine.at(id)?.view;
         let (was, key) = (view.phase, view.key.clone());
+        if !ran {
+            self.check_data(id);
+        }
         self.engine.start(id)?;
         self.locks.mounted(key);
         self.mark_start(id, was);
@@ -202,7 +210,8 @@ impl EngineModel {
             Owned::Foreign => None,
         });
         let images = self.images.values().cloned().collect();
-        EngineSnapshot { containers: Vec::new(), images, networks: networks.collect(), volumes: volumes.collect() }
+        let snapshots = self.snapshots.values().cloned().collect();
+        EngineSnapshot { containers: Vec::new(), images, networks: networks.collect(), volumes: volumes.collect(), snapshots }
     }
 }
 
@@ -220,7 +229,9 @@ impl Drop for Underway<'_> {
         if self.sent {
             model.hit(Mark::DeedHalfDone);
         }
-        if self.sent && !matches!(self.action, EngineAction::Pull(_)) && model.rngs.partial.happens(500) {
+        // The agent itself passes on what is copied.
+        let is_agents = matches!(self.action, EngineAction::Pull(_) | EngineAction::KeepData(_) | EngineAction::PutDataBack(_));
+        if self.sent && !is_agents && model.rngs.partial.happens(500) {
             let after = model.rngs.partial.millis(0, 5000);
             model.schedule(after, Job::FinishAction(Box::new(self.action.clone())));
         }
@@ -266,6 +277,15 @@ impl Engine for Sim {
             }
             model.hit(Mark::UpdateTooLarge);
             Err(EngineError::Full(format!("{} images do not fit together", images.len())))
+        })
+    }
+
+    async fn check_copies(&self, volumes: &BTreeSet<String>) -> Result<(), EngineError> {
+        self.pass(1, 2000).await;
+        self.answers(None)?;
+        self.with(|model| {
+            let is_full = !volumes.is_empty() && model.engine.copy_room == CopyRoom::KnownTooSmall;
+            if is_full { Err(EngineError::Full("the data of volumes is too large".into())) } else { Ok(()) }
         })
     }
 
@@ -318,7 +338,7 @@ fn unreachable<T>(why: &str) -> Result<T, EngineError> {
 
 impl Sim {
     /// The engine is there, and still the one it was.
-    fn answers(&self, since: Option<u64>) -> Result<u64, EngineError> {
+    pub(super) fn answers(&self, since: Option<u64>) -> Result<u64, EngineError> {
         let (up, epoch) = self.with(|model| (model.engine.up, model.engine.epoch));
         if !up {
             return unreachable("connection refused");
@@ -388,6 +408,7 @@ impl Sim {
                 }
                 self.with(|model| model.apply(action))
             }
+            EngineAction::KeepData(_) | EngineAction::PutDataBack(_) => self.copy(action, epoch).await,
             EngineAction::Create(_)
             | EngineAction::Start(_)
             | EngineAction::Rename(..)

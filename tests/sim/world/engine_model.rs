@@ -10,11 +10,12 @@ use boardkeeper::state::config::{Mount, RestartPolicy};
 use boardkeeper::state::hook::UpdateHook;
 use boardkeeper::state::{
     AppId, Container, ContainerId, ContainerPhase, ContainerSpec, EngineTime, HealthStatus, Image, ImageId, ImageRef,
-    NetworkConfig, NetworkId, Origin, OutputStream, ServiceKey, Volume, VolumeConfig,
+    NetworkConfig, NetworkId, Origin, OutputStream, ServiceKey, Volume, VolumeConfig, VolumeSnapshot,
 };
 use tokio::time::Instant;
 
 use super::depends::Check;
+use super::snapshots::{CopyRoom, VolumeData};
 
 /// What the engine has.
 #[derive(Debug, Default)]
@@ -39,6 +40,12 @@ pub(crate) struct EngineModel {
     pub(crate) unplugged: BTreeSet<ServiceKey>,
     /// Every volume, and whose it is.
     pub(crate) volumes: BTreeMap<String, Owned<(AppId, VolumeConfig)>>,
+    /// What volumes and snapshots have, by their names.
+    pub(crate) data: BTreeMap<String, VolumeData>,
+    /// Snapshots of volumes, complete or not.
+    pub(crate) snapshots: BTreeMap<String, VolumeSnapshot>,
+    /// Whether copies of volumes fit.
+    pub(crate) copy_room: CopyRoom,
     /// Room for images, in bytes.
     pub(crate) room_bytes: u64,
     /// Services whose containers it refuses to create, and since when.
@@ -213,6 +220,7 @@ impl EngineModel {
             before_update: UpdateHook::of_labels(&spec.config.labels).unwrap(),
             shares_since: None,
             is_orphaned: false,
+            volumes: volumes.clone(),
             restarts: 0,
         };
         let brief = spec.config.env.contains_key("BRIEF");
@@ -264,6 +272,7 @@ impl EngineModel {
         it.view.started = Some(now);
         it.view.health = it.check.as_ref().map(|_| HealthStatus::Starting);
         it.stopped = false;
+        self.write_volumes(id);
         Ok(())
     }
 
@@ -346,6 +355,8 @@ impl EngineModel {
             return Err(EngineError::InUse(format!("volume {name} is in use")));
         }
         self.volumes.remove(name);
+        self.snapshots.remove(name);
+        self.data.remove(name);
         Ok(())
     }
 
@@ -437,6 +448,7 @@ impl EngineModel {
             before_update: None,
             shares_since: None,
             is_orphaned: false,
+            volumes: BTreeSet::new(),
             restarts: 0,
         };
         let new = SimContainer { foreign: true, ..SimContainer::of(view) };

@@ -28,6 +28,10 @@ use super::marks::Mark;
 pub(crate) struct Checker {
     /// Violations so far.
     pub(crate) violations: Vec<String>,
+    /// The release of each app that is proven good, as it is kept on the disk.
+    pub(crate) good: BTreeMap<AppId, String>,
+    /// Volumes that were created since the good release of their app was proven: there was no data to keep.
+    pub(crate) new_volumes: BTreeSet<String>,
     /// Services that a client stopped, and got a response for.
     pub(crate) stopped: BTreeSet<ServiceKey>,
     /// Apps whose locks a client asked to override.
@@ -154,6 +158,7 @@ impl Checker {
             | Record::BootWindow(_)
             | Record::Trial(_)
             | Record::FailedReleases(_)
+            | Record::KeptData(_)
             | Record::BootConfig(_)
             | Record::LocalMode(_)
             | Record::TargetTrial(_)
@@ -264,7 +269,8 @@ impl Model {
                     self.check_lock(action, which);
                 }
             }
-            EngineAction::CreateNetwork(_) | EngineAction::CreateVolume(_) => (),
+            EngineAction::CreateVolume(volume) => drop(self.checker.new_volumes.insert(volume.name.clone())),
+            EngineAction::CreateNetwork(_) | EngineAction::KeepData(_) | EngineAction::PutDataBack(_) => (),
         }
     }
 
@@ -483,6 +489,7 @@ impl Model {
             | Record::BootWindow(_)
             | Record::Trial(_)
             | Record::FailedReleases(_)
+            | Record::KeptData(_)
             | Record::BootConfig(_)
             | Record::LocalMode(_)
             | Record::TargetTrial(_)

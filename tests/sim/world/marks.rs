@@ -40,6 +40,8 @@ marks! {
     ReleaseProved "releases: one is proven good on trial"
     ReleaseRolledBack "releases: one fails, and its app goes back"
     ReleaseFailed "releases: one fails, and there is none to go back to"
+    DataKept "releases: the data of a volume is copied before one begins"
+    DataPutBack "releases: the data of a volume is put back"
     RemovedByHand "containers: one is removed by hand"
     StoppedByHand "containers: one is stopped by hand"
     ImageByHand "containers: an image is deleted by hand"

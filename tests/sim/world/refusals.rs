@@ -50,6 +50,10 @@ impl Model {
         if theirs.len() != 1 || !runs || self.checker.purged.contains(&which.key.app) {
             return;
         }
+        // Before data is put back, nothing may have the volume: neither what runs nor what was created.
+        if self.engine.snapshots.values().any(|it| it.app == which.key.app) {
+            return;
+        }
         let lately = self.engine.refuses.get(&which.key).map(|since| since.elapsed() > MAX_STALENESS);
         let killed_for = |target: &Target| {
             let app = target.apps.get(&which.key.app);

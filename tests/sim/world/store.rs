@@ -72,6 +72,7 @@ impl Disk {
             Record::BootWindow(window) => self.kept.boot_window = window,
             Record::Trial(trial) => self.kept.trial = trial,
             Record::FailedReleases(failed) => self.kept.failed_releases = failed,
+            Record::KeptData(kept) => self.kept.kept_data = kept,
             Record::BootConfig(record) => self.kept.boot_config = *record,
             Record::LocalMode(record) => self.kept.local_mode = *record,
             Record::TargetTrial(record) => self.kept.target_trial = *record,
@@ -154,6 +155,7 @@ impl Drop for Writing<'_> {
         let mark = match model.rngs.partial.below(3) {
             0 => {
                 model.disk.keep(record);
+                model.forget_proven_writes();
                 Mark::SaveCutNew
             }
             1 if matches!(record, Record::TargetTag(_)) => {
@@ -219,6 +221,7 @@ impl Store for Sim {
             writing.1 = None;
             return self.with(|model| {
                 model.disk.keep(record.clone());
+                model.forget_proven_writes();
                 Ok(())
             });
         }
@@ -243,6 +246,7 @@ impl Store for Sim {
                 return Err(StoreError::Interrupted("input/output error".into()));
             }
             model.disk.keep(record.clone());
+            model.forget_proven_writes();
             if fault || lies {
                 model.note(format_args!("save {kind}: kept, and called a failure"));
                 model.hit(Mark::SaveLies);
@@ -334,7 +338,7 @@ const fn wear(record: &Record) -> Option<(FlashPurpose, u64)> {
         Record::Identity(_) | Record::Account(_) => (FlashPurpose::Identity, 4),
         Record::Pin(_) => (FlashPurpose::Identity, 2),
         Record::Keys(_) => (FlashPurpose::Keys, 2),
-        Record::Targets(_) | Record::Trial(_) | Record::FailedReleases(_) | Record::TargetTrial(_) => {
+        Record::Targets(_) | Record::Trial(_) | Record::FailedReleases(_) | Record::KeptData(_) | Record::TargetTrial(_) => {
             (FlashPurpose::Targets, 2)
         }
         Record::Proved(_) | Record::TargetTag(_) => (FlashPurpose::Targets, 0),
@@ -358,6 +362,7 @@ const fn name(record: &Record) -> &'static str {
         Record::BootWindow(_) => "boot window",
         Record::Trial(_) => "trial",
         Record::FailedReleases(_) => "failed releases",
+        Record::KeptData(_) => "kept data",
         Record::BootConfig(_) => "boot configuration",
         Record::LocalMode(_) => "local mode",
         Record::TargetTrial(_) => "target trial",

@@ -30,6 +30,8 @@ pub(crate) struct TargetSource {
     pub(crate) window: Option<UpdateWindow>,
     /// The hook of services, in lives that have one.
     pub(crate) hook: Option<&'static str>,
+    /// Volumes ask that their data goes back.
+    pub(crate) labels: VolumeLabels,
     /// Settings that each document has.
     pub(crate) settings: BTreeMap<&'static str, &'static str>,
     /// The cloud gives the documents, and a file none.
@@ -45,6 +47,14 @@ pub(crate) struct TargetSource {
     before: Vec<BTreeMap<AppId, App>>,
 }
 
+/// The labels that every volume has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VolumeLabels {
+    None,
+    /// The one that asks for its data back.
+    Snapshot,
+}
+
 /// Services by the order in which they may depend on each other.
 const NAMES: [&str; 4] = ["db", "web", "mail", "job"];
 
@@ -57,6 +67,7 @@ impl TargetSource {
             reboots: false,
             window: None,
             hook: None,
+            labels: VolumeLabels::None,
             settings: BTreeMap::new(),
             of_cloud: false,
             preload: None,
@@ -115,6 +126,11 @@ impl TargetSource {
         self.version += 1;
         let settings = self.settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.wanted.config.extend(settings);
+        if self.labels == VolumeLabels::Snapshot {
+            for app in self.wanted.apps.values_mut() {
+                app.snapshots = app.volumes.keys().cloned().collect();
+            }
+        }
         if let Some(window) = &self.window {
             super::windows::give(&mut self.wanted, window);
         }
@@ -212,6 +228,7 @@ pub(crate) fn app(id: u32, services: impl IntoIterator<Item = (&'static str, Ser
         services: services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        snapshots: BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     }

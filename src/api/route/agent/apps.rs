@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::state::history::History;
 use crate::state::release::trial_text;
 use crate::state::utc::utc;
-use crate::state::{App, FailedService, ReleaseTrial, ServiceKey, Status};
+use crate::state::{App, FailedService, KeptData, ReleaseTrial, ServiceKey, Status};
 
 #[derive(Serialize)]
 pub(super) struct AppBody<'a> {
@@ -28,6 +28,14 @@ struct ReleaseBody<'a> {
     /// What it waits for while it is on trial.
     waits_for: &'a [String],
     failed: Option<FailedBody<'a>>,
+    /// Volumes whose data is kept while the release is on trial, or is being put back.
+    volumes: Vec<KeptVolumeBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct KeptVolumeBody<'a> {
+    name: &'a str,
+    state: &'static str,
 }
 
 #[derive(Serialize)]
@@ -45,7 +53,7 @@ struct FailedServiceBody<'a> {
     health_output: Option<&'a str>,
 }
 
-fn release<'a>(app: &App, trial: &'a ReleaseTrial) -> ReleaseBody<'a> {
+fn release<'a>(app: &App, trial: &'a ReleaseTrial, kept: Option<&'a KeptData>) -> ReleaseBody<'a> {
     let service = |it: &'a FailedService| FailedServiceBody {
         name: &it.service,
         why: &it.why,
@@ -58,7 +66,9 @@ fn release<'a>(app: &App, trial: &'a ReleaseTrial) -> ReleaseBody<'a> {
         services: it.services.iter().map(service).collect(),
     });
     let waits_for = if let ReleaseTrial::OnTrial(reasons) = trial { reasons.as_slice() } else { &[] };
-    ReleaseBody { state: trial.word(), why: trial_text(&app.name, app.id, trial), waits_for, failed }
+    let kept = kept.into_iter().flat_map(|it| &it.volumes).filter(|(_, state)| state.has_snapshot());
+    let volumes = kept.map(|(name, state)| KeptVolumeBody { name, state: state.word() }).collect();
+    ReleaseBody { state: trial.word(), why: trial_text(&app.name, app.id, trial), waits_for, failed, volumes }
 }
 
 #[derive(Serialize)]
@@ -97,7 +107,7 @@ pub(super) fn body<'a>(status: &'a Status, history: &'a History, app: &'a App) -
         uuid: &app.uuid,
         commit: app.commit.as_deref(),
         release_id: app.release_id,
-        release: status.releases.get(&app.id).map(|it| release(app, it)),
+        release: status.releases.get(&app.id).map(|it| release(app, it, status.kept_data.get(&app.id))),
         services: services.collect(),
     }
 }

@@ -74,6 +74,7 @@ pub(super) fn container(commit: &str, service: &str, phase: ContainerPhase) -> C
         shares: BTreeMap::new(),
         shares_since: None,
         is_orphaned: false,
+        volumes: std::collections::BTreeSet::new(),
         restarts: 0,
         error: None,
         health: None,
