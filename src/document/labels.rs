@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::state::hook::{self, BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
+use crate::state::hook;
 use crate::state::is_supervisor_label;
 use crate::state::labels::OUR_PREFIX;
+use crate::state::labels::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
 use crate::state::release::{DEADLINE_LABEL, ROLLBACK_LABEL, SETTLE_LABEL};
 use crate::state::snapshot::SNAPSHOT_LABEL;
 use crate::state::window::{UPDATE_WINDOW_LABEL, UpdateWindow};

@@ -6,11 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::state::ConfigHash;
+use crate::state::labels::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
 
-/// The label with the command.
-pub const BEFORE_UPDATE_LABEL: &str = "io.boardkeeper.before-update";
-/// The label that says how long the command may take.
-pub const BEFORE_UPDATE_TIMEOUT_LABEL: &str = "io.boardkeeper.before-update-timeout";
 /// How long it may take where no label says it.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest time that a label may say.

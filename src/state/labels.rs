@@ -1,9 +1,12 @@
 //! Labels that supervisors set.
 
-use crate::state::hook::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
-
 /// How labels of this agent begin.
 pub const OUR_PREFIX: &str = "io.boardkeeper.";
+
+/// The label with a service's hook: a command that is run before an update replaces the container.
+pub const BEFORE_UPDATE_LABEL: &str = "io.boardkeeper.before-update";
+/// The label that says how long the hook may take.
+pub const BEFORE_UPDATE_TIMEOUT_LABEL: &str = "io.boardkeeper.before-update-timeout";
 
 /// Labels that only a supervisor sets on containers, networks and volumes, without the prefix `io.balena.` or `io.resin.`.
 /// The agent adds those of `io.boardkeeper.`.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use boardkeeper::state::hook::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL, UpdateHook};
+use boardkeeper::state::hook::UpdateHook;
+use boardkeeper::state::labels::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, AppId, ReleaseTrial, ServiceKey};
 use tokio::time::sleep;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use boardkeeper::port::EngineError;
-use boardkeeper::state::hook::{BEFORE_UPDATE_LABEL, HookRun, UpdateHook};
+use boardkeeper::state::hook::{HookRun, UpdateHook};
+use boardkeeper::state::labels::BEFORE_UPDATE_LABEL;
 use boardkeeper::state::{ConfigHash, EngineAction};
 use tokio::time::Instant;
 

@@ -398,14 +398,7 @@ impl Sim {
                 self.with(|model| model.engine.rest(&which.id))
             }
             EngineAction::RunHook(which, run) => {
-                let hangs = self.with(|model| model.hook_hangs(which, &run.hook));
-                let takes = if hangs { run.hook.timeout } else { Duration::from_millis(200) };
-                sleep(takes).await;
-                self.answers(Some(epoch))?;
-                if hangs {
-                    let secs = run.hook.timeout.as_secs();
-                    return Err(EngineError::Refused(format!("the hook did not end within {secs} s, and goes on")));
-                }
+                self.run_hook(which, run, epoch).await?;
                 self.with(|model| model.apply(action))
             }
             EngineAction::KeepData(_) | EngineAction::PutDataBack(_) => self.copy(action, epoch).await,

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use boardkeeper::port::EngineError;
-use boardkeeper::state::hook::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL, UpdateHook};
+use boardkeeper::state::hook::{HookRun, UpdateHook};
+use boardkeeper::state::labels::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
 use boardkeeper::state::{ContainerId, ContainerPhase, ContainerRef, EngineAction, ServiceKey, Target};
 
-use super::Model;
 use super::engine_model::EngineModel;
 use super::marks::Mark;
 use super::rng::Rng;
+use super::{Model, Sim};
 
 /// How hooks behave.
 #[derive(Debug, Default)]
@@ -30,6 +31,21 @@ pub(super) fn give(target: &mut Target, command: &str) {
     for service in target.apps.values_mut().flat_map(|it| it.services.values_mut()) {
         service.config.labels.insert(BEFORE_UPDATE_LABEL.to_owned(), command.to_owned());
         service.config.labels.insert(BEFORE_UPDATE_TIMEOUT_LABEL.to_owned(), "20s".to_owned());
+    }
+}
+
+impl Sim {
+    /// Runs a hook for as long as it takes, up to its time.
+    pub(super) async fn run_hook(&self, which: &ContainerRef, run: &HookRun, epoch: u64) -> Result<(), EngineError> {
+        let hangs = self.with(|model| model.hook_hangs(which, &run.hook));
+        let takes = if hangs { run.hook.timeout } else { Duration::from_millis(200) };
+        tokio::time::sleep(takes).await;
+        self.answers(Some(epoch))?;
+        if hangs {
+            let secs = run.hook.timeout.as_secs();
+            return Err(EngineError::Refused(format!("the hook did not end within {secs} s, and goes on")));
+        }
+        Ok(())
     }
 }
 

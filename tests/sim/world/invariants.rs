@@ -59,7 +59,7 @@ pub(crate) struct Checker {
     kept: Vec<Target>,
     underway: BTreeSet<Subject>,
     /// Running services that an action in progress disturbs.
-    disturbed: BTreeSet<ServiceKey>,
+    pub(super) disturbed: BTreeSet<ServiceKey>,
     /// Containers that are being killed or stopped.
     pub(super) leaving: BTreeSet<ContainerId>,
     recent: VecDeque<(Instant, String)>,
@@ -305,21 +305,6 @@ impl Model {
             || self.checker.ever_stopped.contains(&which.key.app);
         if done && !asked {
             self.violation(format_args!("start {}, which is done", which.key));
-        }
-    }
-
-    /// What runs is disturbed under the update lock of its service only, so that the service can prevent it.
-    pub(super) fn check_lock(&mut self, action: &EngineAction, which: &ContainerRef) {
-        let alive = self.engine.containers.get(&which.id).is_some_and(|it| it.view.phase.is_alive());
-        if alive && !matches!(self.locks.held.get(&which.key), Some(Holder::Agent)) {
-            self.violation(format_args!("{action}, without its update lock"));
-        }
-        if alive {
-            self.check_lease(&action.to_string(), which.key.app, Duration::ZERO);
-            if !matches!(action, EngineAction::Rename(..)) {
-                self.check_window(&action.to_string(), which);
-            }
-            self.checker.disturbed.insert(which.key.clone());
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::time::Duration;
 
 use boardkeeper::port::{LockError, Locks};
-use boardkeeper::state::{AppId, Force, HeldLock, LockHolders, LockState as Held, ServiceKey};
+use boardkeeper::state::{AppId, ContainerRef, EngineAction, Force, HeldLock, LockHolders, LockState as Held, ServiceKey};
 use futures_util::{Stream, stream};
 
 use super::marks::Mark;
@@ -143,6 +144,21 @@ impl LockDir {
 }
 
 impl Model {
+    /// What runs is disturbed under the update lock of its service only, so that the service can prevent it.
+    pub(super) fn check_lock(&mut self, action: &EngineAction, which: &ContainerRef) {
+        let alive = self.engine.containers.get(&which.id).is_some_and(|it| it.view.phase.is_alive());
+        if alive && !matches!(self.locks.held.get(&which.key), Some(Holder::Agent)) {
+            self.violation(format_args!("{action}, without its update lock"));
+        }
+        if alive {
+            self.check_lease(&action.to_string(), which.key.app, Duration::ZERO);
+            if !matches!(action, EngineAction::Rename(..)) {
+                self.check_window(&action.to_string(), which);
+            }
+            self.checker.disturbed.insert(which.key.clone());
+        }
+    }
+
     /// Rolls for an error of the file system under the locks.
     fn stuck(&mut self, what: &str, app: AppId) -> Result<(), LockError> {
         if !self.roll(self.rates.faults / 4, Mark::LockFails) {
