@@ -253,6 +253,24 @@ pub(crate) const FILES: [&str; 16] = [
 /// How many kinds of records there are.
 pub(crate) const KINDS: usize = 13;
 
+/// Releases that failed, each of an app of its own.
+fn failed_releases(n: usize) -> Record {
+    let service = |it| FailedService {
+        service: format!("service {it}"),
+        why: "it is unhealthy".into(),
+        lines: (0..it).map(|line| format!("line {line}")).collect(),
+        health_output: n.is_multiple_of(2).then(|| "no answer".into()),
+    };
+    let failed = |it: usize| {
+        let (fingerprint, commit) = (format!("{n:064x}"), n.is_multiple_of(2).then(|| "abc".into()));
+        (
+            AppId(u32::try_from(it).unwrap()),
+            FailedRelease { fingerprint, commit, at_secs: 7, services: (0..n % 3).map(service).collect() },
+        )
+    };
+    Record::FailedReleases((0..n % 4).map(failed).collect())
+}
+
 /// A target on trial, one that was kept, both or none.
 fn target_trial(n: usize) -> Record {
     let time = TrialTime { boot_id: format!("boot {n}"), noted_up_secs: 7, left_secs: 60, length_secs: 600 };
@@ -318,19 +336,7 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             });
             Record::LocalMode(Box::new(LocalModeRecord { switch, session }))
         }
-        9 => {
-            let service = |it| FailedService {
-                service: format!("service {it}"),
-                why: "it is unhealthy".into(),
-                lines: (0..it).map(|line| format!("line {line}")).collect(),
-                health_output: n.is_multiple_of(2).then(|| "no answer".into()),
-            };
-            let failed = |it: ServiceKey| {
-                let (fingerprint, commit) = (format!("{n:064x}"), n.is_multiple_of(2).then(|| "abc".into()));
-                (it.app, FailedRelease { fingerprint, commit, at_secs: 7, services: (0..n % 3).map(service).collect() })
-            };
-            Record::FailedReleases(services().map(failed).collect())
-        }
+        9 => failed_releases(n),
         10 => target_trial(n),
         11 => Record::KeptData(services().map(|it| (it.app, kept(n))).collect()),
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
