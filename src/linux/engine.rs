@@ -7,7 +7,8 @@
 //! errors      failures, sorted by what the caller can do            engine/errors.rs
 //! labels      telling the agent's objects from others               engine/labels.rs
 //! observe     the snapshot of what the engine has                   engine/observe.rs
-//! lists       what of the last snapshot still counts                engine/lists.rs
+//! lists       the lists of the last snapshot that still count       engine/lists.rs
+//! known       the containers of the last snapshot                   engine/known.rs
 //! bridges     host interfaces of the engine's networks              engine/bridges.rs
 //! decode      the configuration of an adopted container             engine/decode.rs
 //! encode      the request that creates a container                  engine/encode.rs
@@ -40,6 +41,7 @@ mod errors;
 mod events;
 mod exec;
 mod json;
+mod known;
 mod labels;
 mod lists;
 mod load;
@@ -115,7 +117,7 @@ pub struct Engine {
     settings: EngineSettings,
     cloud_login: CloudLogin,
     connection: RefCell<connection::ConnectionState>,
-    container_cache: RefCell<observe::ContainerCache>,
+    container_cache: RefCell<known::ContainerCache>,
     lists: RefCell<lists::ListCache>,
     /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
     reserved_bytes: RefCell<BTreeMap<ImageRef, u64>>,

@@ -2,10 +2,7 @@
 
 use std::net::IpAddr;
 
-use bollard::models::Network;
-use bollard::query_parameters::ListNetworksOptions;
-
-use crate::linux::engine::errors::sort;
+use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::{Engine, OBSERVE};
 use crate::port::EngineError;
 use crate::state::network::SUPERVISOR_NETWORK;
@@ -31,23 +28,23 @@ impl Engine {
     /// The bridges of all networks, foreign ones included.
     pub async fn bridges(&self) -> Result<Vec<Bridge>, EngineError> {
         let ask = async {
-            let list = self.connection().await?.docker.list_networks(None::<ListNetworksOptions>).await;
-            Ok(list.map_err(|error| sort("list networks", &error))?.into_iter().filter_map(bridge).collect())
+            let connection = self.connection().await?;
+            let list = self.list(&connection, "list networks", "/networks").await?;
+            Ok(list.iter().filter_map(bridge).collect())
         };
         self.within(OBSERVE, ask).await
     }
 }
 
-fn bridge(network: Network) -> Option<Bridge> {
-    if network.driver.as_deref() != Some("bridge") {
+fn bridge(network: &EngineJson) -> Option<Bridge> {
+    if network.text("/Driver") != "bridge" {
         return None;
     }
-    let named = network.options.and_then(|mut it| it.remove(BRIDGE_NAME)).filter(|it| !it.is_empty());
-    let id = network.id.unwrap_or_default();
-    let interface = named.unwrap_or_else(|| format!("br-{}", id.get(..ID_DIGITS).unwrap_or(&id)));
-    let pools = network.ipam.and_then(|it| it.config).unwrap_or_default();
-    let subnets = pools.into_iter().filter_map(|it| subnet(&it.subnet?)).collect();
-    let internal = network.internal == Some(true) && network.name.as_deref() != Some(SUPERVISOR_NETWORK);
+    let named = network.labels("/Options").remove(BRIDGE_NAME).filter(|it| !it.is_empty());
+    let id = network.text("/Id");
+    let interface = named.unwrap_or_else(|| format!("br-{}", id.get(..ID_DIGITS).unwrap_or(id)));
+    let subnets = network.items("/IPAM/Config").filter_map(|it| subnet(it.text("/Subnet"))).collect();
+    let internal = network.is("/Internal") && network.text("/Name") != SUPERVISOR_NETWORK;
     Some(Bridge { interface, internal, subnets })
 }
 
@@ -64,7 +61,7 @@ mod tests {
     use super::*;
 
     fn read(network: Value) -> Option<Bridge> {
-        bridge(serde_json::from_value(network).unwrap())
+        bridge(&EngineJson(network))
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use bollard::Docker;
+use bollard::errors::Error;
+use futures_util::TryStreamExt;
+use serde::Serialize;
 use tracing::info;
 
 use crate::linux::engine::errors::unreachable;
@@ -122,6 +125,25 @@ pub fn hosts(docker_host: Option<&str>, root: &Path) -> Vec<String> {
 }
 
 impl Engine {
+    /// Requests one document from the engine. `path` begins with a slash.
+    pub(super) async fn get(&self, connection: &EngineConnection, path: &str) -> Result<EngineJson, Error> {
+        transport::get(connection.facts.host(), &format!("{}{path}", connection.version_path())).await.map(EngineJson)
+    }
+
+    /// Sends a document to the engine, and returns the one that it answers with.
+    pub(super) async fn post(
+        &self,
+        connection: &EngineConnection,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<EngineJson, Error> {
+        let not_understood = |error: serde_json::Error| transport::not_understood(&error.to_string());
+        let body = serde_json::to_value(body).map_err(not_understood)?;
+        let parts = transport::post(connection.facts.host(), &format!("{}{path}", connection.version_path()), &body).await?;
+        let bytes = parts.try_collect::<Vec<_>>().await?.concat();
+        serde_json::from_slice(&bytes).map(EngineJson).map_err(not_understood)
+    }
+
     /// The connection to the engine. Connects and requests its facts if there is none.
     pub(super) async fn connection(&self) -> Result<EngineConnection, EngineError> {
         if let Some(connection) = &self.connection.borrow().live {
@@ -180,8 +202,7 @@ impl EngineConnection {
 
     /// The prefix of a request's path: the API version that was negotiated.
     pub(super) fn version_path(&self) -> String {
-        let version = self.docker.client_version();
-        format!("/v{}.{}", version.major_version, version.minor_version)
+        path_of(&self.docker)
     }
 
     /// The newest API it speaks.
@@ -189,6 +210,11 @@ impl EngineConnection {
         let (major, minor) = self.facts.version.api.split_once('.').unwrap_or_default();
         (major.parse().unwrap_or(1), minor.parse().unwrap_or(0))
     }
+}
+
+fn path_of(docker: &Docker) -> String {
+    let version = docker.client_version();
+    format!("/v{}.{}", version.major_version, version.minor_version)
 }
 
 fn is_there(host: &str) -> bool {
@@ -202,7 +228,7 @@ async fn ask(host: &str) -> Result<EngineConnection, EngineError> {
     let version = EngineJson(transport::get(host, "/version").await.map_err(fail)?);
     let docker = transport::client(host, version.text("/ApiVersion")).map_err(fail)?;
     // The facts only help: an engine that gives none still runs containers.
-    let info = docker.info().await.unwrap_or_default();
+    let info = EngineJson(transport::get(host, &format!("{}/info", path_of(&docker))).await.unwrap_or_default());
     let facts = EngineFacts {
         version: EngineVersion {
             host: host.to_owned(),
@@ -212,11 +238,11 @@ async fn ask(host: &str) -> Result<EngineConnection, EngineError> {
             kernel: version.text("/KernelVersion").to_owned(),
         },
         registries: Registries::new(&info),
-        machine: info.architecture.unwrap_or_default(),
-        data_root: info.docker_root_dir,
-        host_name: info.name,
-        runtime: info.default_runtime,
-        since: info.system_time.as_deref().and_then(instant),
+        machine: info.text("/Architecture").to_owned(),
+        data_root: info.some_text("/DockerRootDir"),
+        host_name: info.some_text("/Name"),
+        runtime: info.some_text("/DefaultRuntime"),
+        since: instant(info.text("/SystemTime")),
     };
     Ok(EngineConnection { docker, facts: Rc::new(facts) })
 }

@@ -10,20 +10,12 @@ use bollard::errors::Error;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::linux::engine::connection::EngineConnection;
 use crate::linux::engine::labels::Labels;
-use crate::linux::engine::{Engine, transport};
+use crate::linux::engine::transport;
 
 /// A JSON value from an engine.
 #[derive(Debug, Clone, Default)]
 pub(super) struct EngineJson(pub(super) Value);
-
-impl Engine {
-    /// Requests one document from the engine. `path` begins with a slash.
-    pub(super) async fn get(&self, connection: &EngineConnection, path: &str) -> Result<EngineJson, Error> {
-        transport::get(connection.facts.host(), &format!("{}{path}", connection.version_path())).await.map(EngineJson)
-    }
-}
 
 impl EngineJson {
     /// The value at a JSON pointer, `/State/Status`.

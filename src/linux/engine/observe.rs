@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bollard::models::{ContainerInspectResponse, ImageInspect};
+use bollard::models::{ContainerInspectResponse, ImageConfig};
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
 use serde::Deserialize;
 use tracing::{debug, warn};
@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use crate::linux::engine::connection::{EngineConnection, moment};
 use crate::linux::engine::errors::{found, is_port_taken, sort};
 use crate::linux::engine::json::{EngineJson, list};
+use crate::linux::engine::known::{ContainerCache, KnownContainer};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::{Engine, decode, encode, transport};
@@ -25,74 +26,6 @@ use crate::state::{
 
 /// How many containers are inspected concurrently. Each takes a connection, and a process has 1024 file descriptors.
 const AT_ONCE: usize = 16;
-
-/// What was last seen of containers.
-#[derive(Debug, Default)]
-pub(super) struct ContainerCache {
-    /// Containers that were inspected.
-    known: BTreeMap<ContainerId, KnownContainer>,
-    /// The last error for each container that the engine cannot describe.
-    undescribed: BTreeMap<ContainerId, String>,
-    /// What images give, by image and by whether the container is on the host's network.
-    bases: BTreeMap<(ImageId, bool), Arc<ContainerConfig>>,
-    /// Foreign containers whose networks the agent's containers share.
-    owners: BTreeSet<String>,
-}
-
-/// A container that was inspected.
-#[derive(Debug)]
-struct KnownContainer {
-    /// Its listed state at that time.
-    state: String,
-    /// Its label names further networks, which it is connected to before its start.
-    has_later_networks: bool,
-    container: Container,
-}
-
-impl ContainerCache {
-    /// The image of a container that only has to be started: it was created or has ended when it was last seen, and nothing has
-    /// changed it since.
-    pub(super) fn startable(&self, id: &ContainerId) -> Option<&ImageRef> {
-        let known = self.known.get(id).filter(|it| !it.has_later_networks)?;
-        let is_startable = matches!(known.container.phase, ContainerPhase::Created | ContainerPhase::Exited(_));
-        is_startable.then_some(&known.container.image_ref)
-    }
-
-    /// Has the next snapshot inspect this container.
-    pub(super) fn forget(&mut self, id: &ContainerId) {
-        self.known.remove(id);
-    }
-
-    /// Has the next snapshot inspect every container.
-    pub(super) fn forget_all(&mut self) {
-        self.known.clear();
-    }
-
-    /// Whether a container of the agent shares the network of this foreign container.
-    pub(super) fn lends_its_network(&self, id: &str) -> bool {
-        self.owners.contains(id)
-    }
-
-    /// Whether this is the health last seen of a container.
-    pub(super) fn knows_health(&self, id: &str, health: Option<HealthStatus>) -> bool {
-        self.known.iter().any(|(it, known)| it.0 == id && known.container.health == health)
-    }
-
-    /// Whether this is one of the agent's containers.
-    pub(super) fn knows(&self, id: &str) -> bool {
-        self.known.keys().any(|it| it.0 == id)
-    }
-
-    /// Whether there is a container that the engine cannot describe.
-    fn has_undescribed(&self) -> bool {
-        !self.undescribed.is_empty()
-    }
-
-    /// Records an error for a container. Whether the last one was the same.
-    fn set_error(&mut self, id: &ContainerId, why: &str) -> bool {
-        self.undescribed.insert(id.clone(), why.to_owned()).is_some_and(|it| it == why)
-    }
-}
 
 impl Engine {
     pub(super) async fn look(&self) -> Result<EngineSnapshot, EngineError> {
@@ -147,12 +80,12 @@ impl Engine {
     }
 
     /// Inspects an image; `None` if it is not present.
-    pub(super) async fn image(&self, connection: &EngineConnection, name: &str) -> Result<Option<ImageInspect>, EngineError> {
-        found(&format!("look at image {name}"), connection.docker.inspect_image(name).await)
+    pub(super) async fn image(&self, connection: &EngineConnection, name: &str) -> Result<Option<EngineJson>, EngineError> {
+        found(&format!("look at image {name}"), self.get(connection, &format!("/images/{name}/json")).await)
     }
 
-    /// What an image and the engine give to a container that asks for nothing. An image never changes, so each is inspected once.
-    /// `None`: the image is not present, or the engine cannot describe it.
+    /// What an image and the engine give to a container that asks for nothing. An image never changes, so each is inspected
+    /// once. `None`: the image is not present, or the engine cannot describe it.
     pub(super) async fn base_of(
         &self,
         connection: &EngineConnection,
@@ -198,7 +131,8 @@ impl Engine {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             details => details.ok().flatten(),
         };
-        Ok(image.map(|it| Arc::new(decode::base(&it.config.unwrap_or_default(), &connection.facts, on_host))))
+        let config = image.and_then(|it| image_config(&it));
+        Ok(config.map(|it| Arc::new(decode::base(&it, &connection.facts, on_host))))
     }
 
     /// Adds the outcome of each container that was inspected.
@@ -337,7 +271,7 @@ impl Engine {
             let whole = whole.map_err(|error| sort(&what, &transport::not_understood(&error.to_string())))?;
             // If the image is gone, nothing can be subtracted.
             let image = self.image(connection, whole.image.as_deref().unwrap_or_default()).await?;
-            let defaults = image.and_then(|it| it.config).unwrap_or_default();
+            let defaults = image.and_then(|it| image_config(&it)).unwrap_or_default();
             Origin::Adopted(Box::new(decode::foreign(&whole, &defaults, &connection.facts)))
         };
         let outcome = listed.labels.get(labels::OUTCOME).filter(|it| !it.is_empty());
@@ -514,6 +448,11 @@ fn phase(seen: &EngineJson) -> Option<ContainerPhase> {
         "" if seen.at("/State").is_some() => ContainerPhase::Exited(code),
         _ => return None,
     })
+}
+
+/// What an image gives to containers. `None`: the engine describes it in an unknown form.
+fn image_config(image: &EngineJson) -> Option<ImageConfig> {
+    image.at("/Config").map_or_else(|| Some(ImageConfig::default()), |_| image.part("/Config"))
 }
 
 /// An image, as listed.

@@ -158,7 +158,7 @@ impl Engine {
         for summary in list {
             // An image that was removed meanwhile has no layers here.
             if let Ok(Some(image)) = self.image(connection, summary.text("/Id")).await {
-                here.extend(image.root_fs.and_then(|it| it.layers));
+                here.extend(image.at("/RootFS/Layers").map(|_| image.texts("/RootFS/Layers")));
             }
         }
         Ok(here)

@@ -23,8 +23,8 @@ impl Engine {
         let connection = self.connection().await?;
         let what = format!("create network {}", network.name);
         let body = network_body(network);
-        // Older engines allow two networks of one name, and look for one only if they are asked to. Where an earlier request that
-        // timed out has created one all the same, the planner removes the younger.
+        // Older engines allow two networks of one name, and look for one only if they are asked to. Where an earlier request
+        // that timed out has created one all the same, the planner removes the younger.
         let check = (connection.api() < (1, 44)).then(|| ("CheckDuplicate", true.into()));
         match with_field(&connection.docker, &body, check).create_network(body.clone()).await {
             Ok(_) => return Ok(()),
@@ -87,24 +87,34 @@ impl Engine {
             cluster_volume_spec: None,
         };
         // An engine gives the volume that it has already; podman, or one that has another driver, refuses.
-        let volume = match connection.docker.create_volume(body).await {
+        let volume = match self.post(&connection, "/volumes/create", &body).await {
             Err(error) if is_conflict(&error) => {
-                found(&what, connection.docker.inspect_volume(name).await)?.ok_or_else(|| sort(&what, &error))?
+                self.volume(&connection, name, &what).await?.ok_or_else(|| sort(&what, &error))?
             }
             created => created.map_err(|error| sort(&what, &error))?,
         };
-        if labels::supervised(&volume.labels.into_iter().collect()) {
+        if labels::supervised(&volume.labels("/Labels")) {
             return Ok(());
         }
         let advice = "there is one of that name that no supervisor made; remove it";
         Err(EngineError::Refused(format!("cannot {what}: {advice}")))
     }
 
+    /// Inspects a volume; `None` if there is none.
+    pub(super) async fn volume(
+        &self,
+        connection: &EngineConnection,
+        name: &str,
+        what: &str,
+    ) -> Result<Option<EngineJson>, EngineError> {
+        found(what, self.get(connection, &format!("/volumes/{name}")).await)
+    }
+
     pub(super) async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         let connection = self.connection().await?;
         let what = format!("remove volume {name}");
-        let Some(seen) = found(&what, connection.docker.inspect_volume(name).await)? else { return Ok(()) };
-        let labels = seen.labels.into_iter().collect();
+        let Some(seen) = self.volume(&connection, name, &what).await? else { return Ok(()) };
+        let labels = seen.labels("/Labels");
         if is_snapshot(&labels) {
             return self.remove_snapshot(name).await;
         }

@@ -127,8 +127,8 @@ impl Engine {
 
     /// Whether a snapshot exists. A volume of that name that this agent did not make is an error.
     async fn has_snapshot(&self, connection: &EngineConnection, name: &str, what: &str) -> Result<bool, EngineError> {
-        let Some(seen) = found(what, connection.docker.inspect_volume(name).await)? else { return Ok(false) };
-        if is_snapshot(&seen.labels.into_iter().collect()) {
+        let Some(seen) = self.volume(connection, name, what).await? else { return Ok(false) };
+        if is_snapshot(&seen.labels("/Labels")) {
             return Ok(true);
         }
         Err(EngineError::Refused(format!("cannot {what}: there is a volume {name} that no supervisor made; remove it")))

@@ -35,8 +35,8 @@ const ENDLESS_BUFFER_BYTES: usize = 16 * 1024;
 /// that count.
 const NEVER_SECS: u64 = 24 * 3600;
 
-/// A client for the engine at `unix:///…`, `tcp://…` or `http://…`, of which `api` is the newest version of the API. Does not
-/// connect yet.
+/// A client for the engine at `unix:///…`, `tcp://…` or `http://…`, of which `api` is the newest version of the API. Does
+/// not connect yet.
 pub(super) fn client(host: &str, api: &str) -> Result<Docker, Error> {
     let number = |it: &str| it.parse::<usize>().ok();
     let api = api.split_once('.').and_then(|(major, minor)| Some((number(major)?, number(minor)?)));

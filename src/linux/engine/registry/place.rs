@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use bollard::models::{RegistryServiceConfig, SystemInfo};
-
+use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::login;
 use crate::state::private_network::same_network;
 
@@ -62,19 +61,18 @@ pub(in crate::linux::engine) struct Registries {
 }
 
 impl Registries {
-    pub(in crate::linux::engine) fn new(info: &SystemInfo) -> Self {
-        let RegistryServiceConfig { insecure_registry_cidrs, index_configs, .. } =
-            info.registry_config.clone().unwrap_or_default();
-        let network = |text: &String| {
+    pub(in crate::linux::engine) fn new(info: &EngineJson) -> Self {
+        let network = |text: String| {
             let (address, bits) = text.split_once('/')?;
             let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
             (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
         };
-        let hosts = index_configs.unwrap_or_default().into_iter();
+        let is_plain = |it: &serde_json::Value| it.get("Secure").and_then(serde_json::Value::as_bool) == Some(false);
+        let hosts = info.fields("/RegistryConfig/IndexConfigs");
         Self {
-            plain_networks: insecure_registry_cidrs.unwrap_or_default().iter().filter_map(network).collect(),
-            plain_hosts: hosts.filter(|(_, it)| it.secure == Some(false)).map(|(host, _)| host).collect(),
-            by_proxy: [&info.http_proxy, &info.https_proxy].into_iter().flatten().any(|it| !it.is_empty()),
+            plain_networks: info.texts("/RegistryConfig/InsecureRegistryCIDRs").into_iter().filter_map(network).collect(),
+            plain_hosts: hosts.filter(|(_, it)| is_plain(it)).map(|(host, _)| host.clone()).collect(),
+            by_proxy: ["/HttpProxy", "/HttpsProxy"].into_iter().any(|it| !info.text(it).is_empty()),
         }
     }
 
@@ -100,8 +98,6 @@ pub(super) fn without_port(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::IndexInfo;
-
     use super::*;
 
     fn place(image: &str) -> Option<String> {
@@ -133,20 +129,10 @@ mod tests {
 
     #[test]
     fn a_registry_is_asked_in_the_clear_only_where_the_engine_does_so() {
-        let index = |secure| IndexInfo { secure: Some(secure), ..IndexInfo::default() };
-        let mut info = SystemInfo {
-            registry_config: Some(RegistryServiceConfig {
-                insecure_registry_cidrs: Some(vec![
-                    "127.0.0.0/8".into(),
-                    "fd00::/8".into(),
-                    "x/8".into(),
-                    "10.0.0.0/99".into(),
-                ]),
-                index_configs: Some([("r.local:5000".into(), index(false)), ("docker.io".into(), index(true))].into()),
-                ..RegistryServiceConfig::default()
-            }),
-            ..SystemInfo::default()
-        };
+        let mut info = EngineJson(serde_json::json!({"RegistryConfig": {
+            "InsecureRegistryCIDRs": ["127.0.0.0/8", "fd00::/8", "x/8", "10.0.0.0/99"],
+            "IndexConfigs": {"r.local:5000": {"Secure": false}, "docker.io": {"Secure": true}},
+        }}));
         let registries = Registries::new(&info);
         for host in ["127.0.0.1:5000", "127.9.9.9", "[fd00::1]:5000", "r.local:5000"] {
             assert_eq!(registries.way(host), Ok(Transport::Plain), "{host}");
@@ -157,7 +143,7 @@ mod tests {
             assert_eq!(registries.way(host), Ok(Transport::Tls), "{host}");
         }
         assert_eq!(Registries::default().way("127.0.0.1"), Ok(Transport::Tls));
-        info.https_proxy = Some("http://proxy:3128".into());
+        info.0["HttpsProxy"] = "http://proxy:3128".into();
         assert!(Registries::new(&info).way("r.io").unwrap_err().contains("proxy"));
     }
 }
