@@ -10,7 +10,7 @@
 //! seen      what happened without the agent, found between two observations
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
@@ -51,8 +51,8 @@ pub(super) struct HistoryTracker {
     rolled_back: Option<String>,
     /// What apps waited for, and do not wait for any more: locks, leases, windows.
     waited: BTreeMap<AppId, String>,
-    /// Services that steps acted on since the last observation.
-    touched: BTreeSet<ServiceKey>,
+    /// Services that steps acted on since the last observation, and whether one of the steps removes a container.
+    touched: BTreeMap<ServiceKey, bool>,
     /// The engine did not answer since the last observation.
     engine_was_lost: bool,
     /// Something was observed already in this run of the agent.
@@ -208,7 +208,9 @@ impl<W: World> Reconciler<'_, W> {
         let rolled_back = app.filter(|it| self.targets.rollback_of(*it).is_some());
         let rolled_back = rolled_back.and_then(|it| self.targets.failure_of(it)).map(|it| it.why());
         let cause = self.history.complete(step, found, rolled_back);
-        self.history.touched.extend(step.service());
+        if let Some(key) = step.service() {
+            *self.history.touched.entry(key).or_default() |= removes_container(step);
+        }
         let (at_ms, since) = (self.now_ms(), Instant::now());
         self.history.begun.push(BegunStep { step: step.clone(), at_ms, since, cause });
     }
@@ -348,6 +350,11 @@ pub(super) fn started<W: World>(world: &W, kept: Vec<HistoryEntry>, version: &st
     }
     add(HistoryAction::AgentStarted, HistoryObject::Agent, version.to_owned(), "");
     history
+}
+
+/// Whether a step removes a container of its service.
+const fn removes_container(step: &Step) -> bool {
+    matches!(step, Step::Engine(EngineAction::Kill(_)) | Step::HandOver { .. })
 }
 
 #[cfg(test)]

@@ -23,18 +23,29 @@ pub(super) struct Between {
     pub(super) engine_was_lost: bool,
 }
 
-/// What happened to the containers of services that no step acted on.
+/// Whether a step brought about what happened to a container. `removes`: whether a step on its service removes containers, if
+/// there was one. No other step removes one that has run.
+pub(super) fn is_of_step(old: &Container, is_gone: bool, removes: Option<bool>) -> bool {
+    removes.is_some_and(|removes| !is_gone || removes || old.phase == ContainerPhase::Created)
+}
+
+/// What happened to containers without the agent. `is_ours`: whether the agent brought about that a container is gone, or has
+/// changed.
 pub(super) fn changes_between(
     before: &Current,
     now: &Current,
     between: Between,
-    is_ours: impl Fn(&ServiceKey) -> bool,
+    is_ours: impl Fn(&Container, bool) -> bool,
 ) -> Vec<SeenChange> {
     let mut seen = Vec::new();
-    for old in before.containers.iter().filter(|it| !is_ours(&it.key)) {
+    for old in &before.containers {
+        let new = now.containers.iter().find(|it| it.id == old.id);
+        if is_ours(old, new.is_none()) {
+            continue;
+        }
         let change =
             |action, why: String, at_secs| SeenChange { action, key: old.key.clone(), name: old.name.clone(), why, at_secs };
-        let Some(new) = now.containers.iter().find(|it| it.id == old.id) else {
+        let Some(new) = new else {
             seen.push(change(HistoryAction::RemovedByHand, String::new(), None));
             continue;
         };
@@ -80,7 +91,9 @@ impl<W: World> Reconciler<'_, W> {
         if std::mem::replace(&mut self.history.has_observed, true) {
             let between = Between { engine_was_lost: self.history.engine_was_lost };
             let touched = &self.history.touched;
-            let is_ours = |key: &ServiceKey| touched.contains(key) || self.overrides.has_stopped(key);
+            let is_ours = |old: &Container, is_gone: bool| {
+                is_of_step(old, is_gone, touched.get(&old.key).copied()) || self.overrides.has_stopped(&old.key)
+            };
             for change in changes_between(self.observed.current(), now, between, is_ours) {
                 if change.action == HistoryAction::RemovedByHand {
                     let why = "its container was removed by another program";
@@ -94,7 +107,7 @@ impl<W: World> Reconciler<'_, W> {
         self.history.engine_was_lost = false;
         // Steps that ended before the observation began are in it as a whole.
         let under_way: Vec<_> = self.work.under_way().filter_map(Step::service).collect();
-        self.history.touched.retain(|key| under_way.contains(key));
+        self.history.touched.retain(|key, _| under_way.contains(key));
     }
 
     /// The first observation of this run of the agent: containers that were started since the last entry.

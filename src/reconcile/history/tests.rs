@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::seen::{Between, SeenChange, changes_between};
+use super::seen::{Between, SeenChange, changes_between, is_of_step};
 use super::*;
 use crate::reconcile::testing::{TestWorld, act, key, parse_device, parse_target};
 use crate::state::history::{HistoryAction, KEPT};
@@ -11,7 +11,7 @@ fn seen(change: impl FnOnce(&mut Current), between: Between, is_ours: bool) -> V
     before.containers[0].started = Some(EngineTime(1));
     let mut now = before.clone();
     change(&mut now);
-    let all = changes_between(&before, &now, between, |_| is_ours);
+    let all = changes_between(&before, &now, between, |_, _| is_ours);
     all.into_iter().map(|SeenChange { action, why, .. }| (action, why)).collect()
 }
 
@@ -37,6 +37,18 @@ fn what_happens_to_a_container_without_the_agent_is_seen() {
     let other = "another program started it on the engine".to_owned();
     assert_eq!(seen(by_hand, QUIET, false), [(HistoryAction::StartedByEngine, other)]);
     assert_eq!(seen(|_| (), QUIET, false), []);
+}
+
+#[test]
+fn a_container_that_goes_after_its_start_was_removed_by_another_program() {
+    let device = parse_device("web web:1 running");
+    let mut old = device.containers[0].clone();
+    let (gone, changed) = (true, false);
+    assert!(!is_of_step(&old, gone, Some(false)), "a start removes no container");
+    assert!(is_of_step(&old, changed, Some(false)) && is_of_step(&old, gone, Some(true)));
+    assert!(!is_of_step(&old, gone, None) && !is_of_step(&old, changed, None));
+    old.phase = ContainerPhase::Created;
+    assert!(is_of_step(&old, gone, Some(false)), "a creation that fails half-way is undone");
 }
 
 fn now_policy() -> String {
