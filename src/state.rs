@@ -34,6 +34,7 @@ pub mod keys;
 pub mod labels;
 pub mod lease;
 pub mod led;
+pub mod length;
 pub mod live_log;
 pub mod local_engine;
 pub mod local_mode;

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use crate::cli::run::StateDirArgs;
 use crate::cli::{CommandError, client, key, print};
 use crate::config::Config;
+use crate::state::length::whole_seconds;
+use crate::state::local_mode::LONGEST_LOCAL_MODE_SECS;
 
 const PATH: &str = "/agent/v1/local-mode";
 
@@ -33,7 +35,7 @@ struct OnArgs {
 
     /// End it by itself after this time: 45s, 30m, 2h or 1d. Default: it stays on until switched off
     #[arg(long = "for", value_parser = seconds, value_name = "TIME")]
-    length: Option<u32>,
+    length: Option<u64>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -119,20 +121,10 @@ fn opened(config: &Config, switched: &Switched) -> String {
     text
 }
 
-/// Reads a time in seconds: `45s`, `30m`, `2h`, `1d`.
-pub(super) fn seconds(text: &str) -> Result<u32, String> {
-    let wrong = || format!("`{text}` is not a time like 45s, 30m, 2h or 1d, of at most 30 days");
-    let digits = text.len() - text.trim_start_matches(|it: char| it.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let unit = match unit {
-        "s" | "" => 1,
-        "m" => 60,
-        "h" => 60 * 60,
-        "d" => 24 * 60 * 60,
-        _ => return Err(wrong()),
-    };
-    let seconds = number.parse::<u32>().ok().and_then(|it| it.checked_mul(unit));
-    seconds.filter(|it| (1..=30 * 24 * 60 * 60).contains(it)).ok_or_else(wrong)
+/// Reads how long local mode stays on.
+fn seconds(text: &str) -> Result<u64, String> {
+    whole_seconds(text, 1..=LONGEST_LOCAL_MODE_SECS.into())
+        .ok_or_else(|| format!("`{text}` is not a time like 45s, 30m, 2h or 1d, of at most 30 days"))
 }
 
 #[cfg(test)]

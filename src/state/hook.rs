@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::state::ConfigHash;
 use crate::state::labels::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
+use crate::state::length::whole_seconds;
 
 /// How long it may take where no label says it.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest time that a label may say.
-const LONGEST_HOOK: Duration = Duration::from_secs(60 * 60);
+/// The longest time that a label may say, in seconds.
+const LONGEST_HOOK_SECS: u64 = 60 * 60;
 /// The most words of a command.
 const MOST_WORDS: usize = 64;
 
@@ -55,16 +56,7 @@ impl UpdateHook {
 /// Reads how long a hook may take: `45`, `45s`, `5m` or `1h`.
 pub fn hook_timeout(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time like 45s, 5m or 1h, from 1s to 1h");
-    let digits = text.len() - text.trim_start_matches(|it: char| it.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let unit = match unit {
-        "s" | "" => 1,
-        "m" => 60,
-        "h" => 60 * 60,
-        _ => return Err(wrong()),
-    };
-    let seconds = number.parse::<u64>().ok().and_then(|it| it.checked_mul(unit)).map(Duration::from_secs);
-    seconds.filter(|it| (Duration::from_secs(1)..=LONGEST_HOOK).contains(it)).ok_or_else(wrong)
+    whole_seconds(text, 1..=LONGEST_HOOK_SECS).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 /// The words of a command. They are divided by white space; quotes, single or double, hold words together, and a backslash

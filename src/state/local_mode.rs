@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 
 use crate::state::{AppId, ImageId, ServiceKey, Target, TargetError};
 
+/// The longest time for which a person can switch local mode on, in seconds: 30 days.
+pub const LONGEST_LOCAL_MODE_SECS: u32 = 30 * 24 * 60 * 60;
+
 /// The lowest number of a pushed app on this device, and how many there are. Clouds count from 1.
 const PUSHED: u32 = 4_000_000_000;
 const NUMBERS: u32 = 100_000_000;

@@ -11,15 +11,12 @@ use crate::api::auth::AuthenticatedCallers;
 use crate::api::body;
 use crate::api::response::{ApiResponse, failed, json};
 use crate::request::{LocalModeRequest, Refusal, Request};
-use crate::state::local_mode::LocalModeStatus;
+use crate::state::local_mode::{LONGEST_LOCAL_MODE_SECS, LocalModeStatus};
 use crate::state::utc::utc;
 use crate::state::{App, Service, Status};
 
 /// The most bytes of a pushed document: a release of a hundred services takes some 200 kB.
 const DOCUMENT_BYTES: usize = 1024 * 1024;
-
-/// The longest time that local mode can be switched on for, in seconds: 30 days.
-const LONGEST_SECS: u32 = 30 * 24 * 60 * 60;
 
 /// Prefixes of the variables that every container is given, keys among them. They are no part of the owner's target.
 const GIVEN: [&str; 2] = ["RESIN", "BALENA"];
@@ -123,8 +120,8 @@ pub(super) async fn switch_on(call: ApiRequest) -> Result<ApiResponse, ApiRespon
     let fields = body::read(call.request).await?;
     let length_secs = if fields.has("seconds") {
         let length = fields.number("seconds").and_then(|it| u32::try_from(it).ok());
-        let length = length.filter(|it| (1..=LONGEST_SECS).contains(it));
-        let why = format!("`seconds` must be a whole number from 1 to {LONGEST_SECS}");
+        let length = length.filter(|it| (1..=LONGEST_LOCAL_MODE_SECS).contains(it));
+        let why = format!("`seconds` must be a whole number from 1 to {LONGEST_LOCAL_MODE_SECS}");
         Some(length.ok_or_else(|| failed(StatusCode::BAD_REQUEST, &why))?)
     } else {
         None

@@ -6,10 +6,10 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::{WhatArgs, add};
-use crate::cli::local_mode::seconds;
 use crate::cli::run::StateDirArgs;
 use crate::cli::{CommandError, client, key, print};
 use crate::config::Config;
+use crate::state::length::whole_seconds;
 use crate::state::target_trial::{DEFAULT_TRIAL_SECS, LONGEST_TRIAL_SECS, SHORTEST_TRIAL_SECS};
 
 const PATH: &str = "/agent/v1/target-trial";
@@ -30,7 +30,7 @@ pub struct TryArgs {
 
     /// Return to the present target after this time, unless the new one is kept: 45s, 30m, 2h or 1d; from 10s to 7d
     #[arg(long = "for", value_parser = trial_seconds, value_name = "TIME", default_value = "10m")]
-    length: u32,
+    length: u64,
 }
 
 /// Which agent is asked.
@@ -95,10 +95,9 @@ fn begun(trial: &Trial) -> String {
     text
 }
 
-fn trial_seconds(text: &str) -> Result<u32, String> {
-    let wrong = || format!("`{text}` is not a time like 45s, 30m, 2h or 1d, from 10s to 7d");
-    let length = seconds(text).map_err(|_| wrong())?;
-    (SHORTEST_TRIAL_SECS..=LONGEST_TRIAL_SECS).contains(&length).then_some(length).ok_or_else(wrong)
+fn trial_seconds(text: &str) -> Result<u64, String> {
+    let length = whole_seconds(text, SHORTEST_TRIAL_SECS.into()..=LONGEST_TRIAL_SECS.into());
+    length.ok_or_else(|| format!("`{text}` is not a time like 45s, 30m, 2h or 1d, from 10s to 7d"))
 }
 
 #[cfg(test)]
