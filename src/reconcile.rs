@@ -25,7 +25,6 @@
 //! boot_config    the file of the firmware or boot loader
 //! shutdown       reboot and power-off                            page_links  links that log in by themselves
 //! target_trial   a target that a person tries or kept, in place of the wanted one
-//! history        what was done and seen, and why
 //! history        what was done and seen, and why                  snapshots   data of volumes, kept and put back
 //! ```
 //!

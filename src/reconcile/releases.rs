@@ -22,11 +22,11 @@ use crate::port::{Clock, Engine, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::host::JobOutcome;
 use crate::reconcile::persistence::RecordKind;
-use crate::state::history::{Cause, HistoryAction, HistoryNote, HistoryObject, HistoryOutcome};
+use crate::state::history::{Cause, HistoryAction, HistoryNote, HistoryObject, HistoryOutcome, short};
 use crate::state::release::{MOST_FAILURES, trial_text};
 use crate::state::{
-    App, AppId, ContainerId, EngineAction, FailedRelease, FailedService, ImageRef, LogCursor, ReleaseTrial, Service, Step,
-    StepFault, Trouble, Waiting,
+    App, AppId, ContainerId, EngineAction, FailedRelease, FailedService, ImageRef, LogCursor, ReleaseTrial, Service,
+    ServiceKey, Step, StepFault, Trouble, Waiting,
 };
 use judge::{ReleaseEvidence, ReleaseVerdict, ServiceFailure, TrialMemory};
 
@@ -120,7 +120,7 @@ impl<W: World> Reconciler<'_, W> {
                     if self.targets.prove(app.id) {
                         self.records.mark(RecordKind::FailedReleases);
                     }
-                    self.note_release(&app, HistoryAction::Proved, Cause::default(), HistoryOutcome::Done);
+                    self.note_judgement(&app, HistoryOutcome::Done);
                 }
                 ReleaseVerdict::Failed(failures) => self.diagnose(&app, failures),
                 ReleaseVerdict::Open(mut reasons, again) => {
@@ -130,7 +130,7 @@ impl<W: World> Reconciler<'_, W> {
                     if let Some(again) = again {
                         self.observed.schedule().resync_by(again.max(Instant::now()));
                     }
-                    self.publish_trial(app.id, reasons);
+                    self.publish_open_trial(app.id, reasons);
                 }
             }
         }
@@ -150,7 +150,7 @@ impl<W: World> Reconciler<'_, W> {
                 .services
                 .keys()
                 .map(String::as_str)
-                .filter(|it| self.overrides.has_stopped(&crate::state::ServiceKey::new(app.id, it)))
+                .filter(|it| self.overrides.has_stopped(&ServiceKey::new(app.id, it)))
                 .collect(),
             refused: refused_services(app, self.work.retries().troubles()),
             is_busy: plan.busy.contains(&app.id),
@@ -191,8 +191,7 @@ impl<W: World> Reconciler<'_, W> {
         self.targets.releases_mut().fail(id, failed);
         // On the disk before anything follows from it: a power cut must not begin the release once more.
         self.save(RecordKind::FailedReleases).await;
-        let outcome = HistoryOutcome::Failed(why);
-        self.note_release(&app, HistoryAction::Proved, Cause::default(), outcome);
+        self.note_judgement(&app, HistoryOutcome::Failed(why));
         if self.targets.rollback_of(id).is_some() {
             self.on_target_changed();
         }
@@ -211,7 +210,7 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    fn publish_trial(&self, app: AppId, reasons: Vec<String>) {
+    fn publish_open_trial(&self, app: AppId, reasons: Vec<String>) {
         if self.targets.failure_of(app).is_none() {
             let trial = ReleaseTrial::OnTrial(reasons);
             self.context.publish.send_if_modified(|it| it.releases.insert(app, trial.clone()).as_ref() != Some(&trial));
@@ -234,15 +233,16 @@ impl<W: World> Reconciler<'_, W> {
         });
     }
 
-    fn note_release(&self, app: &App, action: HistoryAction, cause: Cause, outcome: HistoryOutcome) {
+    /// Enters into the history that a release was proven good, or has failed.
+    fn note_judgement(&self, app: &App, outcome: HistoryOutcome) {
         self.note(HistoryNote {
             at_ms: self.now_ms(),
-            action,
+            action: HistoryAction::Proved,
             object: HistoryObject::Release,
             name: app.commit.clone().unwrap_or_default(),
             app: Some(app.id),
             service: None,
-            cause,
+            cause: Cause::default(),
             outcome,
             millis: None,
         });
@@ -328,18 +328,11 @@ async fn diagnosed<W: World>(world: &W, failure: ServiceFailure) -> FailedServic
             health_output = timeout(DIAGNOSIS, world.engine().health_output(&container)).await.ok().flatten();
         }
     }
-    FailedService { service, why, lines, health_output: health_output.map(shortened) }
+    FailedService { service, why, lines, health_output: health_output.map(|it| short(it, LINE_CHARS)) }
 }
 
 async fn last_lines<W: World>(world: &W, container: &ContainerId) -> Vec<String> {
     let lines = world.engine().past_logs(container.clone(), LogCursor::default(), Some(LINES));
-    let read = lines.filter_map(async |it| it.ok().map(|it| shortened(it.text)));
+    let read = lines.filter_map(async |it| it.ok().map(|it| short(it.text, LINE_CHARS)));
     read.collect().await
-}
-
-fn shortened(text: String) -> String {
-    match text.char_indices().nth(LINE_CHARS) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
-    }
 }

@@ -145,7 +145,7 @@ impl History {
         self.newest += 1;
         let HistoryNote { at_ms, action, object, name, app, service, cause, outcome, millis } = note;
         let outcome = match outcome {
-            HistoryOutcome::Failed(why) => HistoryOutcome::Failed(short(why)),
+            HistoryOutcome::Failed(why) => HistoryOutcome::Failed(short(why, TEXT_CHARS)),
             HistoryOutcome::Done | HistoryOutcome::Cancelled | HistoryOutcome::Seen => outcome,
         };
         self.entries.push_back(Arc::new(HistoryEntry {
@@ -153,10 +153,10 @@ impl History {
             at_ms,
             action,
             object,
-            name: short(name),
+            name: short(name, TEXT_CHARS),
             app,
             service,
-            why: short(cause.why),
+            why: short(cause.why, TEXT_CHARS),
             changes: cause.changes,
             asked_by: cause.asked_by,
             outcome,
@@ -285,7 +285,7 @@ impl Requester {
     /// Who asked, in words that follow "asked for by".
     #[must_use]
     pub fn new(words: &str) -> Self {
-        Self(short(words.to_owned()).into())
+        Self(short(words.to_owned(), TEXT_CHARS).into())
     }
 
     /// The words.
@@ -318,8 +318,10 @@ fn with_changes(why: &str, changes: &[FieldChange]) -> String {
     if shown.is_empty() { why.to_owned() } else { format!("{why} ({})", shown.join("; ")) }
 }
 
-fn short(text: String) -> String {
-    match text.char_indices().nth(TEXT_CHARS) {
+/// A text of at most `most` characters: a longer one ends with `…`.
+#[must_use]
+pub fn short(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
     }
