@@ -31,13 +31,11 @@ impl Engine {
             Err(error) if !is_conflict(&error) => return Err(lacks_driver(network, sort(&what, &error))),
             Err(_) => {}
         }
-        let made = self.ensure_single_network(&connection, network).await?;
-        made.then_some(())
-            .ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine says that it has one, and has none")))
+        self.accept_network(&connection, network).await
     }
 
-    /// Whether the network exists and a supervisor created it for this app. Of duplicates the oldest stays.
-    async fn ensure_single_network(&self, connection: &EngineConnection, network: &Network) -> Result<bool, EngineError> {
+    /// Takes the network that the engine has for the one to be created, if a supervisor created it for this app.
+    async fn accept_network(&self, connection: &EngineConnection, network: &Network) -> Result<(), EngineError> {
         let name = &network.name;
         let mut same = self.list(connection, "list networks", "/networks").await?;
         same.retain(|it| it.text("/Name") == name);
@@ -52,11 +50,8 @@ impl Engine {
                 "cannot create network {name}: app {other} has one of that name; it is created once that is removed"
             )));
         }
-        same.sort_by(|a, b| age(a).cmp(&age(b)));
-        for twin in same.iter().skip(1) {
-            found(&format!("remove the second network {name}"), connection.docker.remove_network(twin.text("/Id")).await)?;
-        }
-        Ok(!same.is_empty())
+        let missing = || format!("cannot create network {name}: the engine says that it has one, and has none");
+        same.first().map(drop).ok_or_else(|| EngineError::Refused(missing()))
     }
 
     pub(super) async fn remove_network(&self, name: &str, id: &NetworkId) -> Result<(), EngineError> {
