@@ -125,9 +125,13 @@ impl Engine {
                 if health_of(event).is_some_and(|it| cache.knows_health(id, Some(it))) {
                     return false;
                 }
+                let container = ContainerId(id.to_owned());
+                if cache.has_seen(&container, event.text("/Action")) {
+                    return false;
+                }
                 lists.forget(ListKind::Containers);
                 let lends = cache.lends_its_network(id);
-                cache.forget(&ContainerId(id.to_owned()));
+                cache.forget(&container);
                 lends || labels::supervised(&event.labels("/Actor/Attributes"))
             }
             // Containers leave networks all the time. The agent's do when they are stopped, or when a user disconnects them.
@@ -138,6 +142,8 @@ impl Engine {
                 cache.forget(&ContainerId(container.to_owned()));
                 ours
             }
+            // A list has all that there is to know of them.
+            "network" | "volume" if event.text("/Action") == "create" && lists.have(id) => false,
             kind => {
                 match kind {
                     "network" => lists.forget(ListKind::Networks),

@@ -10,6 +10,8 @@ use crate::state::{Container, ContainerConfig, ContainerId, ContainerPhase, Heal
 pub(super) struct ContainerCache {
     /// Containers that were inspected.
     pub(super) known: BTreeMap<ContainerId, KnownContainer>,
+    /// Containers that are being inspected, and that nothing is known to have changed since that began.
+    inspecting: BTreeSet<ContainerId>,
     /// The last error for each container that the engine cannot describe.
     pub(super) undescribed: BTreeMap<ContainerId, String>,
     /// What images give, by image and by whether the container is on the host's network.
@@ -37,14 +39,44 @@ impl ContainerCache {
         is_startable.then_some(&known.container.image_ref)
     }
 
+    /// Notes that containers are inspected from now on.
+    pub(super) fn begin_inspections<'a>(&mut self, ids: impl Iterator<Item = &'a ContainerId>) {
+        self.inspecting = ids.cloned().collect();
+    }
+
+    /// Keeps an inspected container. Gives it back if something changed it meanwhile: it may be as it was before, or after.
+    pub(super) fn keep(&mut self, container: KnownContainer) -> Option<Container> {
+        let id = &container.container.id;
+        if !self.inspecting.remove(id) {
+            return Some(container.container);
+        }
+        self.known.insert(id.clone(), container);
+        None
+    }
+
     /// Has the next snapshot inspect this container.
     pub(super) fn forget(&mut self, id: &ContainerId) {
+        self.inspecting.remove(id);
         self.known.remove(id);
     }
 
     /// Has the next snapshot inspect every container.
     pub(super) fn forget_all(&mut self) {
+        self.inspecting.clear();
         self.known.clear();
+    }
+
+    /// Whether an event is about a change that the last inspection of the container has seen. An engine sends the events of a
+    /// container in their order: no start follows a start, and no end an end, without the other between them, which has the
+    /// container inspected again.
+    pub(super) fn has_seen(&self, id: &ContainerId, action: &str) -> bool {
+        let phase = self.known.get(id).map(|it| it.container.phase);
+        match action {
+            "create" => phase.is_some(),
+            "start" => phase == Some(ContainerPhase::Running),
+            "die" => matches!(phase, Some(ContainerPhase::Exited(_))),
+            _ => false,
+        }
     }
 
     /// Whether a container of the agent shares the network of this foreign container.
@@ -70,5 +102,91 @@ impl ContainerCache {
     /// Records an error for a container. Whether the last one was the same.
     pub(super) fn set_error(&mut self, id: &ContainerId, why: &str) -> bool {
         self.undescribed.insert(id.clone(), why.to_owned()).is_some_and(|it| it == why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use serde_json::json;
+
+    use crate::linux::engine::Engine;
+    use crate::linux::engine::json::EngineJson;
+    use crate::linux::engine::tests::scripted::{asked_of, empty};
+    use crate::port::Engine as _;
+
+    /// An engine that has one container of the agent, in a state; counts how often it was inspected.
+    fn one<'a>(state: &'a str, inspected: &'a Cell<u32>) -> impl Fn(&str) -> Option<(u16, String)> + 'a {
+        move |asked| {
+            Some(match asked {
+                "GET /containers/json" => {
+                    let labels = json!({"io.balena.supervised": "1", "io.balena.app-id": "1", "io.balena.service-name": "a",
+                        "io.boardkeeper.config": "hash"});
+                    (200, json!([{"Id": "a", "Names": ["/a_1_2_c"], "State": state, "Labels": labels}]).to_string())
+                }
+                "GET /containers/a/json" => {
+                    inspected.set(inspected.get() + 1);
+                    (200, json!({"Id": "a", "State": {"Status": state}}).to_string())
+                }
+                other => empty(other),
+            })
+        }
+    }
+
+    fn event(action: &str) -> EngineJson {
+        let labels = json!({"io.balena.supervised": "1"});
+        EngineJson(json!({"Type": "container", "Action": action, "Actor": {"ID": "a", "Attributes": labels}}))
+    }
+
+    #[tokio::test]
+    async fn an_event_about_what_was_seen_has_nothing_inspected_again() {
+        for (state, action, is_news) in [
+            ("created", "create", false),
+            ("created", "start", true),
+            ("created", "die", true),
+            ("running", "create", false),
+            ("running", "start", false),
+            ("running", "die", true),
+            ("running", "restart", true),
+            ("running", "oom", true),
+            ("paused", "start", true),
+            ("restarting", "die", true),
+            ("restarting", "start", true),
+            ("exited", "create", false),
+            ("exited", "die", false),
+            ("exited", "start", true),
+            ("exited", "destroy", true),
+        ] {
+            let inspected = Cell::new(0);
+            let asks = async |engine: &Engine| {
+                engine.observe().await.unwrap();
+                assert_eq!(engine.concerns(&event(action)), is_news, "{action} of one that is {state}");
+                engine.observe().await.unwrap();
+            };
+            asked_of(one(state, &inspected), asks).await;
+            assert_eq!(inspected.get(), 1 + u32::from(is_news), "{action} of one that is {state}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_container_that_changes_while_it_is_inspected_is_inspected_again() {
+        for (action, inspections) in [("die", 2), ("health_status: healthy", 2)] {
+            let inspected = Cell::new(0);
+            let asks = async |engine: &Engine| {
+                let changes = async {
+                    while inspected.get() == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    engine.concerns(&event(action));
+                };
+                let (seen, ()) = tokio::join!(engine.observe(), changes);
+                assert_eq!(seen.unwrap().containers.len(), 1, "it is seen all the same");
+                engine.observe().await.unwrap();
+                engine.observe().await.unwrap();
+            };
+            asked_of(one("running", &inspected), asks).await;
+            assert_eq!(inspected.get(), inspections, "{action}");
+        }
     }
 }

@@ -96,6 +96,12 @@ impl ListCache {
         }
     }
 
+    /// Whether a network with this id or a volume of this name is listed.
+    pub(super) fn have(&self, id: &str) -> bool {
+        self.networks.known().is_some_and(|all| all.iter().any(|it| it.id.0 == id))
+            || self.volumes.known().is_some_and(|(all, _)| all.iter().any(|it| it.name == id))
+    }
+
     /// Has the next snapshot request every list.
     pub(super) fn forget_all(&mut self) {
         for kind in [ListKind::Containers, ListKind::Images, ListKind::Networks, ListKind::Volumes] {

@@ -152,6 +152,7 @@ impl Engine {
         let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
         self.container_cache.borrow_mut().known.retain(|id, it| listed.get(id) == Some(&&it.state));
         let new: Vec<_> = ours.into_iter().filter(|it| !self.container_cache.borrow().known.contains_key(&it.id)).collect();
+        self.container_cache.borrow_mut().begin_inspections(new.iter().map(|it| &it.id));
         let looked = stream::iter(new.into_iter().map(|it| self.details_or_less(connection, it))).buffer_unordered(AT_ONCE);
         let looked: Vec<Option<Looked>> = looked.try_collect().await?;
         let mut looked: Vec<_> = looked.into_iter().flatten().collect();
@@ -165,22 +166,19 @@ impl Engine {
     /// Caches what was inspected. Returns every container there is now.
     fn remember(&self, looked: Vec<Looked>) -> Vec<Container> {
         let mut seen = self.container_cache.borrow_mut();
-        let mut undescribed = Vec::new();
+        let mut others = Vec::new();
+        seen.undescribed.retain(|id, _| looked.iter().any(|it| it.state.is_none() && it.container.id == *id));
         for Looked { state, container, has_later_networks, .. } in looked {
             match state {
-                Some(state) => {
-                    let known = KnownContainer { state, has_later_networks, container };
-                    seen.known.insert(known.container.id.clone(), known);
-                }
-                None => undescribed.push(container),
+                Some(state) => others.extend(seen.keep(KnownContainer { state, has_later_networks, container })),
+                None => others.push(container),
             }
         }
-        seen.undescribed.retain(|id, _| undescribed.iter().any(|it| it.id == *id));
         let ContainerCache { known, bases, .. } = &mut *seen;
         let lists = self.lists.borrow();
         let is_there = |image: &ImageId| lists.images.known().into_iter().flatten().any(|it| it.id == *image);
         bases.retain(|(image, _), _| known.values().any(|it| it.container.image == *image) || is_there(image));
-        known.values().map(|it| it.container.clone()).chain(undescribed).collect()
+        known.values().map(|it| it.container.clone()).chain(others).collect()
     }
 
     /// For each container that shares namespaces: since when their owners run, and whether they exist. The owners may be

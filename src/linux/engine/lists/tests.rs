@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 
 use futures_util::StreamExt;
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::linux::engine::tests::scripted::{asked, empty, engine, serve};
+use crate::linux::engine::json::EngineJson;
+use crate::linux::engine::tests::scripted::{asked, asked_of, empty, engine, serve};
 use crate::port::Engine as _;
 use crate::state::{AppId, ContainerId, ContainerRef, ServiceKey, VolumeConfig};
 
@@ -146,4 +148,36 @@ async fn without_events_and_after_a_while_every_list_is_requested() {
         assert_eq!(lab.look().await, set(&ALL));
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_creation_of_what_is_listed_is_no_change() {
+    let labels = json!({"io.balena.supervised": "true", "io.balena.app-id": "1"});
+    let network = json!({"Id": "n1", "Name": "u_default", "Labels": labels});
+    let volume = json!({"Name": "1_data", "Driver": "local", "Labels": labels});
+    let answer = |asked: &str| {
+        Some(match asked {
+            "GET /networks" => (200, json!([network]).to_string()),
+            "GET /volumes" => (200, json!({"Volumes": [volume]}).to_string()),
+            other => empty(other),
+        })
+    };
+    let asks = async |engine: &Engine| {
+        engine.lists.borrow_mut().set_watched(true);
+        let listed = engine.observe().await.unwrap();
+        assert_eq!((listed.networks.len(), listed.volumes.len()), (1, 1));
+        for (kind, action, id, is_news) in [
+            ("network", "create", "n1", false),
+            ("volume", "create", "1_data", false),
+            ("network", "create", "n2", true),
+            ("network", "destroy", "n1", true),
+            ("volume", "create", "1_more", true),
+            ("volume", "destroy", "1_data", true),
+        ] {
+            engine.observe().await.unwrap();
+            let event = EngineJson(json!({"Type": kind, "Action": action, "Actor": {"ID": id, "Attributes": {}}}));
+            assert_eq!(engine.concerns(&event), is_news, "{kind} {action} {id}");
+        }
+    };
+    asked_of(answer, asks).await;
 }
