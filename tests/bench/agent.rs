@@ -11,14 +11,25 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-/// The binary that is measured.
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_boardkeeper");
 /// Its API port; in the lab no other program uses it.
 pub(crate) const PORT: u16 = 48484;
 /// Its API key.
 pub(crate) const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 /// The image of every service.
 pub(crate) const IMAGE: &str = "tests/app:bench";
+
+/// The engine's filter for the agent's containers.
+const OURS: &str = "label=io.balena.supervised";
+/// The name of the containers of other programs.
+pub(crate) const CROWD: &str = "crowd";
+
+/// A build of the agent.
+#[derive(Clone)]
+pub(crate) struct Build {
+    /// What its rows are marked with. Empty: the build of this commit.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
 
 /// A running agent.
 pub(crate) struct Agent {
@@ -30,11 +41,11 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn start(lab: &Path, document: &Value) -> Self {
+    pub(crate) fn start(build: &Build, lab: &Path, document: &Value) -> Self {
         let dir = tempfile::tempdir_in(lab).unwrap();
         let target = dir.path().join("target.json");
         fs::write(&target, document.to_string()).unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(&build.path);
         command.args(["run", "--board", "simulated", "--log", "warn", "--listen"]).arg(format!("127.0.0.1:{PORT}"));
         command.arg("--state-dir").arg(dir.path().join("state")).arg("--runtime-dir").arg(dir.path().join("runtime"));
         command.arg("--target").arg(target);
@@ -55,16 +66,39 @@ impl Agent {
 
     /// Waits until this many services run.
     pub(crate) fn runs(&self, services: u32) {
-        wait_for(&self.lab, services);
+        poll(|| crate::bare::running(&socket(&self.lab)) == services);
+    }
+
+    /// Waits until it has no step left to take: it releases the locks of an update, and observes once more.
+    pub(crate) fn has_settled() {
+        let begun = Instant::now();
+        while !crate::requests::text(PORT, "/v1/device").contains(r#""status":"Idle""#) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it does not settle");
+            sleep(Duration::from_millis(20));
+        }
+        sleep(Duration::from_secs(1));
     }
 
     /// Gives it a target, and returns the time until this many services ran.
     pub(crate) fn brings_up(&self, document: &Value, services: u32) -> Duration {
+        self.arrives(document, || crate::bare::running(&socket(&self.lab)) == services)
+    }
+
+    /// Gives it a target in which one service differs, and returns the time until its new container ran.
+    pub(crate) fn replaces_one(&self, document: &Value) -> Duration {
+        let before = crate::bare::newest(&socket(&self.lab));
+        self.arrives(document, || {
+            let socket = socket(&self.lab);
+            crate::bare::newest(&socket) != before && crate::bare::running(&socket) == crate::MANY
+        })
+    }
+
+    fn arrives(&self, document: &Value, is_there: impl Fn() -> bool) -> Duration {
         let new = self.dir.path().join("target.new");
         fs::write(&new, document.to_string()).unwrap();
         let begun = Instant::now();
         fs::rename(new, self.dir.path().join("target.json")).unwrap();
-        wait_for(&self.lab, services);
+        poll(is_there);
         begun.elapsed()
     }
 
@@ -84,10 +118,12 @@ impl Drop for Agent {
     }
 }
 
-/// A document with one app of this many services, or with none.
-pub(crate) fn document(app: u32, services: u32) -> Value {
-    let service =
-        |it| (format!("s{it}"), json!({"id": it + 1, "image_id": it + 1, "image": IMAGE, "environment": {}, "labels": {}}));
+/// A document with one app of this many services, or with none. The first service has this text in its environment.
+pub(crate) fn document(app: u32, services: u32, text: &str) -> Value {
+    let service = |it| {
+        let environment = if it == 0 { json!({"TEXT": text}) } else { json!({}) };
+        (format!("s{it}"), json!({"id": it + 1, "image_id": it + 1, "image": IMAGE, "environment": environment, "labels": {}}))
+    };
     let services: Map<_, _> = (0..services).map(service).collect();
     let release = json!({"id": 1, "services": services, "volumes": {}, "networks": {}});
     let app_of = json!({"id": app, "name": "bench", "class": "fleet", "is_host": false, "releases": {"c1": release}});
@@ -112,19 +148,36 @@ pub(crate) fn stop_engine(lab: &Path) {
     script("engine.sh", &["down", lab.join("engine").to_str().unwrap()]);
 }
 
-/// Removes everything from the engine but its images.
+/// The engine's name and version.
+pub(crate) fn engine_version(lab: &Path) -> String {
+    docker(lab, &["version", "--format", "{{.Server.Platform.Name}} {{.Server.Version}}"]).trim().to_owned()
+}
+
+/// Removes the containers of the agent and of the bare client, and every network.
 pub(crate) fn wipe(lab: &Path) {
-    for it in docker(lab, &["ps", "-aq"]).split_whitespace() {
-        docker(lab, &["rm", "-f", it]);
+    for filter in [OURS, "name=^bare_"] {
+        remove(lab, &docker(lab, &["ps", "-aq", "--filter", filter]));
     }
     docker(lab, &["network", "prune", "-f"]);
 }
 
+/// Removes the containers of other programs.
+pub(crate) fn wipe_crowd(lab: &Path) {
+    remove(lab, &docker(lab, &["ps", "-aq", "--filter", &format!("name=^{CROWD}_")]));
+}
+
+fn remove(lab: &Path, ids: &str) {
+    let ids: Vec<_> = ids.split_whitespace().collect();
+    for ids in ids.chunks(50) {
+        docker(lab, &[vec!["rm", "-f"], ids.to_vec()].concat());
+    }
+}
+
 /// Polls every few milliseconds, which costs the agent and the bare client the same.
-pub(crate) fn wait_for(lab: &Path, services: u32) {
+fn poll(is_there: impl Fn() -> bool) {
     let begun = Instant::now();
-    while crate::bare::running(&socket(lab)) != services {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{services} services do not run");
+    while !is_there() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the services do not run");
         sleep(Duration::from_millis(5));
     }
 }

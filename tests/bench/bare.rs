@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, EndpointSettings, HostConfig, NetworkCreateRequest, NetworkingConfig};
-use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptions, StopContainerOptions,
+};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use crate::agent::IMAGE;
+use crate::agent::{CROWD, IMAGE};
 
 const NETWORK: &str = "bare_default";
 
@@ -25,11 +27,43 @@ pub(crate) fn bring_up(socket: &Path, services: u32) -> Duration {
     })
 }
 
+/// Stops a container, and puts one with another environment in its place; returns the time it took.
+pub(crate) fn replace_one(socket: &Path) -> Duration {
+    wait(async {
+        let docker = connect(socket);
+        let begun = Instant::now();
+        docker.stop_container("bare_0", None::<StopContainerOptions>).await.unwrap();
+        docker.remove_container("bare_0", None::<RemoveContainerOptions>).await.unwrap();
+        run(&docker, 0).await;
+        begun.elapsed()
+    })
+}
+
+/// Creates containers of other programs, which are not started.
+pub(crate) fn crowd(socket: &Path, containers: u32) {
+    wait(async {
+        let docker = connect(socket);
+        for it in 0..containers {
+            let body = ContainerCreateBody { image: Some(IMAGE.to_owned()), ..ContainerCreateBody::default() };
+            let name = CreateContainerOptionsBuilder::new().name(&format!("{CROWD}_{it}")).build();
+            docker.create_container(Some(name), body).await.unwrap();
+        }
+    });
+}
+
 /// The number of running containers.
 pub(crate) fn running(socket: &Path) -> u32 {
     wait(async {
         let found = connect(socket).list_containers(Some(ListContainersOptionsBuilder::new().build())).await.unwrap();
         u32::try_from(found.len()).unwrap()
+    })
+}
+
+/// The id of the running container that was created last.
+pub(crate) fn newest(socket: &Path) -> Option<String> {
+    wait(async {
+        let found = connect(socket).list_containers(Some(ListContainersOptionsBuilder::new().build())).await.unwrap();
+        found.into_iter().next().and_then(|it| it.id)
     })
 }
 

@@ -1,7 +1,9 @@
-//! What the agent costs, measured against the unavoidable minimum.
+//! What the agent costs, measured against the unavoidable minimum, and against another build of it.
 //!
 //! Run by `make bench`, which brings up a lab (see `tests/lab/inside.sh`). The figures are printed, and kept in
-//! `target/bench.txt`. They vary with the machine's other load: compare only within one run.
+//! `target/bench.txt`. They vary with the machine's other load: compare only within one run. With `COMPARE_AGENT`, the path of
+//! another build, both are measured in turn, round by round. Against the bare client the ratio is the median of the rounds'
+//! own ratios.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement may fall over")]
 #![expect(clippy::print_stdout, reason = "it is for people to read")]
@@ -13,10 +15,10 @@ mod requests;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent::Agent;
+use agent::{Agent, Build};
 
 /// The number of services on the large device.
 const MANY: u32 = 10;
@@ -31,121 +33,257 @@ const KEPT_KIB: u64 = 1536;
 const SETTLING: Duration = Duration::from_secs(20);
 /// How long an idle agent is measured.
 const IDLE: Duration = Duration::from_secs(60);
+/// Containers of other programs on the crowded engine.
+const FOREIGN: u32 = 1000;
 
 fn main() {
     let lab = std::env::var("BOARDKEEPER_LAB").expect("the figures are taken by `make bench`");
     let lab = Path::new(&lab);
     agent::start_engine(lab);
-    let mut table = Table::default();
-    table.row("binary", &format!("{} bytes", fs::metadata(agent::BINARY).unwrap().len()));
-    starting(lab, &mut table);
-    resting(lab, &mut table);
-    answering(lab, &mut table);
-    bursting(lab, &mut table);
-    bringing_up(lab, &mut table);
-    println!("{}", table.text);
-    fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.txt"), &table.text).unwrap();
+    let mut bench = Bench { lab: lab.to_owned(), builds: builds(), text: String::new() };
+    bench.machine();
+    bench.binaries();
+    bench.starting();
+    bench.resting();
+    bench.answering();
+    bench.bursting();
+    bench.bringing_up();
+    bench.replacing();
+    bench.crowded();
+    fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.txt"), &bench.text).unwrap();
+    println!("{}", bench.text);
     agent::stop_engine(lab);
 }
 
-/// The time from exec to the first response, with no service to manage.
-fn starting(lab: &Path, table: &mut Table) {
-    let took = median((0..ROUNDS).map(|_| Agent::start(lab, &agent::document(0, 0)).answered).collect());
-    table.row("exec to /ping", &millis(took));
+/// The builds that are measured in turn: this one, and the one to compare it with.
+fn builds() -> Vec<Build> {
+    let this = Build { name: String::new(), path: PathBuf::from(env!("CARGO_BIN_EXE_boardkeeper")) };
+    let other = std::env::var("COMPARE_AGENT").ok().filter(|it| !it.is_empty());
+    let name = std::env::var("COMPARE").unwrap_or_default();
+    [Some(this), other.map(|path| Build { name: format!(" [{name}]"), path: path.into() })].into_iter().flatten().collect()
 }
 
-/// Memory, writes and wake-ups of an agent with nothing to do.
-fn resting(lab: &Path, table: &mut Table) {
-    for services in [0, MANY] {
-        let agent = Agent::start(lab, &agent::document(1, services));
-        agent.runs(services);
-        // It saves that it has reached the target, and idle threads end after ten seconds.
-        std::thread::sleep(SETTLING);
-        let before = (proc::wake_ups(agent.pid()), proc::written(agent.pid()));
-        let files = agent.state_files();
-        std::thread::sleep(IDLE);
-        let memory = proc::memory(agent.pid());
-        table.row(
-            &format!("memory with {services} services"),
-            &format!("{} KiB RSS, {} KiB PSS, {} KiB at most", memory.rss, memory.pss, memory.peak),
-        );
-        table.row(
-            &format!("an idle minute with {services} services"),
-            &format!(
-                "{} wake-ups, {} bytes written, state files {}",
-                proc::wake_ups(agent.pid()).saturating_sub(before.0),
-                proc::written(agent.pid()) - before.1,
-                if agent.state_files() == files { "untouched" } else { "CHANGED" },
-            ),
-        );
+/// The measurements, and their figures so far.
+struct Bench {
+    lab: PathBuf,
+    builds: Vec<Build>,
+    text: String,
+}
+
+impl Bench {
+    fn row(&mut self, name: &str, value: &str) {
+        println!("{name}: {value}");
+        writeln!(self.text, "{name:<44} {value}").unwrap();
     }
-}
 
-/// Requests per second, and the slowest hundredth of them.
-fn answering(lab: &Path, table: &mut Table) {
-    let agent = Agent::start(lab, &agent::document(2, MANY));
-    agent.runs(MANY);
-    for path in ["/ping", "/v1/device"] {
-        for connections in [1, 16, BURST] {
-            let load = requests::load(agent::PORT, path, connections, (20_000 / connections).max(200));
-            table.row(
-                &format!("{path}, {connections} at a time"),
-                &format!(
-                    "{} per second, p50 {} µs, p99 {} µs: {} times p50; slowest {} µs",
-                    load.per_second,
-                    load.p50.as_micros(),
-                    load.p99.as_micros(),
-                    load.p99.as_micros() / load.p50.as_micros().max(1),
-                    load.slowest.as_micros(),
-                ),
+    /// What the figures were taken on.
+    fn machine(&mut self) {
+        let cpus = std::thread::available_parallelism().unwrap();
+        self.row("machine", &format!("{} x {cpus}, Linux {}", std::env::consts::ARCH, proc::kernel()));
+        self.row("load before", &proc::load());
+        let engine = agent::engine_version(&self.lab);
+        self.row("engine", &engine);
+    }
+
+    fn binaries(&mut self) {
+        for build in self.builds.clone() {
+            self.row(&format!("binary{}", build.name), &format!("{} bytes", fs::metadata(&build.path).unwrap().len()));
+        }
+    }
+
+    /// Takes durations of each build in turn, and gives the median of each.
+    fn in_turn(&self, measure: impl Fn(&Build, usize) -> Duration) -> Vec<(Build, Duration)> {
+        let mut times = vec![Vec::new(); self.builds.len()];
+        for round in 0..ROUNDS {
+            for (build, times) in self.builds.iter().zip(&mut times) {
+                times.push(measure(build, round));
+            }
+        }
+        self.builds.iter().cloned().zip(times.into_iter().map(median)).collect()
+    }
+
+    /// The time from exec to the first response, with no service to manage.
+    fn starting(&mut self) {
+        let took = self.in_turn(|build, _| Agent::start(build, &self.lab, &agent::document(0, 0, "")).answered);
+        for (build, took) in took {
+            self.row(&format!("exec to /ping{}", build.name), &millis(took));
+        }
+    }
+
+    /// Memory, writes and wake-ups of an agent with nothing to do.
+    fn resting(&mut self) {
+        for build in self.builds.clone() {
+            for services in [0, MANY] {
+                let agent = Agent::start(&build, &self.lab, &agent::document(1, services, ""));
+                agent.runs(services);
+                // It saves that it has reached the target, and idle threads end after ten seconds.
+                std::thread::sleep(SETTLING);
+                let before = (proc::wake_ups(agent.pid()), proc::written(agent.pid()));
+                let files = agent.state_files();
+                std::thread::sleep(IDLE);
+                let memory = proc::memory(agent.pid());
+                self.row(
+                    &format!("memory with {services} services{}", build.name),
+                    &format!("{} KiB RSS, {} KiB PSS, {} KiB at most", memory.rss, memory.pss, memory.peak),
+                );
+                self.row(
+                    &format!("an idle minute with {services} services{}", build.name),
+                    &format!(
+                        "{} wake-ups, {} bytes written, state files {}",
+                        proc::wake_ups(agent.pid()).saturating_sub(before.0),
+                        proc::written(agent.pid()) - before.1,
+                        if agent.state_files() == files { "untouched" } else { "CHANGED" },
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Requests per second, the slowest hundredth of them, and the processor time of each.
+    fn answering(&mut self) {
+        for build in self.builds.clone() {
+            let agent = Agent::start(&build, &self.lab, &agent::document(2, MANY, ""));
+            agent.runs(MANY);
+            for path in ["/ping", "/v1/device"] {
+                for connections in [1, 16, BURST] {
+                    let (each, before) = ((20_000 / connections).max(200), proc::processor_time(agent.pid()));
+                    let load = requests::load(agent::PORT, path, connections, each);
+                    let spent = proc::processor_time(agent.pid()).saturating_sub(before);
+                    self.row(
+                        &format!("{path}, {connections} at a time{}", build.name),
+                        &format!(
+                            "{} per second, p50 {} µs, p99 {} µs: {} times p50; slowest {} µs; processor {} µs each",
+                            load.per_second,
+                            load.p50.as_micros(),
+                            load.p99.as_micros(),
+                            load.p99.as_micros() / load.p50.as_micros().max(1),
+                            load.slowest.as_micros(),
+                            spent.as_micros() / (connections * each) as u128,
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Memory that stays in use after bursts of requests, while their connections are open and after they were closed.
+    fn bursting(&mut self) {
+        for build in self.builds.clone() {
+            let agent = Agent::start(&build, &self.lab, &agent::document(3, 0, ""));
+            // Loads the code into memory.
+            requests::load(agent::PORT, "/ping", 1, 100);
+            std::thread::sleep(SETTLING);
+            let before = proc::memory(agent.pid()).pss;
+            let more = || proc::memory(agent.pid()).pss.saturating_sub(before);
+            let mut open = 0;
+            for _ in 0..ROUNDS {
+                let connections = requests::burst(agent::PORT, "/ping", BURST, 20);
+                open = more();
+                drop(connections);
+                std::thread::sleep(Duration::from_secs(2));
+            }
+            let closed = more();
+            std::thread::sleep(Duration::from_secs(15));
+            let later = more();
+            self.row(
+                &format!("memory after {ROUNDS} bursts of {BURST}{}", build.name),
+                &format!("{open} KiB PSS more with the connections open, {closed} KiB once closed, {later} KiB after 15 s"),
+            );
+            assert!(closed < KEPT_KIB, "{closed} KiB of memory stay taken after bursts, more than {KEPT_KIB}");
+        }
+    }
+
+    /// The time from a target to all services running, compared with a client that makes the same calls to the engine without
+    /// any logic.
+    fn bringing_up(&mut self) {
+        for services in [1, 5, MANY, 50] {
+            self.beside_bare(
+                &format!("target to {services} running"),
+                |build, lab, app| {
+                    let agent = Agent::start(build, lab, &agent::document(0, 0, ""));
+                    agent.brings_up(&agent::document(app, services, ""), services)
+                },
+                |lab| bare::bring_up(&agent::socket(lab), services),
             );
         }
     }
-}
 
-/// Memory that stays in use after bursts of requests, while their connections are open and after they were closed.
-fn bursting(lab: &Path, table: &mut Table) {
-    let agent = Agent::start(lab, &agent::document(3, 0));
-    // Loads the code into memory.
-    requests::load(agent::PORT, "/ping", 1, 100);
-    std::thread::sleep(SETTLING);
-    let before = proc::memory(agent.pid()).pss;
-    let more = || proc::memory(agent.pid()).pss.saturating_sub(before);
-    let (mut open, mut closed) = (0, 0);
-    for _ in 0..ROUNDS {
-        let connections = requests::burst(agent::PORT, "/ping", BURST, 20);
-        open = more();
-        drop(connections);
-        std::thread::sleep(Duration::from_secs(2));
-        closed = more();
-    }
-    table.row(
-        &format!("memory after {ROUNDS} bursts of {BURST}"),
-        &format!("{open} KiB PSS more with the connections open, {closed} KiB once closed"),
-    );
-    assert!(closed < KEPT_KIB, "{closed} KiB of memory stay taken after bursts, more than {KEPT_KIB}");
-}
-
-/// The time from a target to all services running, compared with a client that makes the same calls to the engine without any
-/// logic.
-fn bringing_up(lab: &Path, table: &mut Table) {
-    for services in [1, 5, MANY] {
-        let (mut ours, mut bare) = (Vec::new(), Vec::new());
-        for round in 0..ROUNDS {
-            agent::wipe(lab);
-            let app = 10 + u32::try_from(round).unwrap();
-            let agent = Agent::start(lab, &agent::document(0, 0));
-            ours.push(agent.brings_up(&agent::document(app, services), services));
-            drop(agent);
-            agent::wipe(lab);
-            bare.push(bare::bring_up(&agent::socket(lab), services));
-        }
-        let (ours, bare) = (median(ours), median(bare));
-        let ratio = 100 * ours.as_micros() / bare.as_micros().max(1);
-        table.row(
-            &format!("target to {services} running"),
-            &format!("{}; bare client {}; {}.{:02} times as long", millis(ours), millis(bare), ratio / 100, ratio % 100),
+    /// The time from a target in which one service of ten differs to the new one running.
+    fn replacing(&mut self) {
+        self.beside_bare(
+            &format!("one of {MANY} replaced"),
+            |build, lab, app| {
+                let agent = Agent::start(build, lab, &agent::document(app, MANY, "before"));
+                agent.runs(MANY);
+                Agent::has_settled();
+                agent.replaces_one(&agent::document(app, MANY, "after"))
+            },
+            |lab| {
+                bare::bring_up(&agent::socket(lab), MANY);
+                bare::replace_one(&agent::socket(lab))
+            },
         );
+    }
+
+    /// What containers of other programs cost.
+    fn crowded(&mut self) {
+        agent::wipe(&self.lab);
+        bare::crowd(&agent::socket(&self.lab), FOREIGN);
+        for build in self.builds.clone() {
+            let agent = Agent::start(&build, &self.lab, &agent::document(0, 0, ""));
+            std::thread::sleep(SETTLING);
+            let memory = proc::memory(agent.pid());
+            self.row(
+                &format!("memory beside {FOREIGN} foreign containers{}", build.name),
+                &format!("{} KiB RSS, {} KiB PSS, {} KiB at most", memory.rss, memory.pss, memory.peak),
+            );
+        }
+        self.beside_bare(
+            &format!("target to 1 running beside {FOREIGN} foreign"),
+            |build, lab, app| {
+                let agent = Agent::start(build, lab, &agent::document(0, 0, ""));
+                Agent::has_settled();
+                agent.brings_up(&agent::document(app, 1, ""), 1)
+            },
+            |lab| bare::bring_up(&agent::socket(lab), 1),
+        );
+        agent::wipe_crowd(&self.lab);
+    }
+
+    /// Measures each build and the bare client in turn, each from an engine without containers of the bench.
+    fn beside_bare(
+        &mut self,
+        name: &str,
+        measure: impl Fn(&Build, &Path, u32) -> Duration,
+        without_logic: impl Fn(&Path) -> Duration,
+    ) {
+        let (mut ours, mut bare) = (vec![Vec::new(); self.builds.len()], Vec::new());
+        for round in 0..ROUNDS {
+            let app = 10 + u32::try_from(round).unwrap();
+            for (build, times) in self.builds.iter().zip(&mut ours) {
+                agent::wipe(&self.lab);
+                times.push(measure(build, &self.lab, app));
+            }
+            agent::wipe(&self.lab);
+            bare.push(without_logic(&self.lab));
+        }
+        agent::wipe(&self.lab);
+        for (build, times) in self.builds.clone().into_iter().zip(ours) {
+            let ratio = |(ours, bare): (&Duration, &Duration)| 100 * ours.as_micros() / bare.as_micros().max(1);
+            let mut ratios: Vec<_> = times.iter().zip(&bare).map(ratio).collect();
+            ratios.sort_unstable();
+            let ratio = ratios[ratios.len() / 2];
+            self.row(
+                &format!("{name}{}", build.name),
+                &format!(
+                    "{}; bare client {}; {}.{:02} times as long",
+                    millis(median(times)),
+                    millis(median(bare.clone())),
+                    ratio / 100,
+                    ratio % 100
+                ),
+            );
+        }
     }
 }
 
@@ -156,16 +294,4 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 fn millis(time: Duration) -> String {
     format!("{}.{} ms", time.as_millis(), time.as_micros() % 1000 / 100)
-}
-
-#[derive(Default)]
-struct Table {
-    text: String,
-}
-
-impl Table {
-    fn row(&mut self, name: &str, value: &str) {
-        println!("{name}: {value}");
-        writeln!(self.text, "{name:<40} {value}").unwrap();
-    }
 }

@@ -1,6 +1,7 @@
 //! The kernel's counters of a process.
 
 use std::fs;
+use std::time::Duration;
 
 /// Memory of a process, in KiB.
 pub(crate) struct Memory {
@@ -27,6 +28,24 @@ pub(crate) fn wake_ups(pid: u32) -> u64 {
 /// Bytes it has sent to block devices.
 pub(crate) fn written(pid: u32) -> u64 {
     field(&read(&format!("/proc/{pid}/io")), "write_bytes:")
+}
+
+/// The time that processors spent on it. The kernel counts in hundredths of a second.
+pub(crate) fn processor_time(pid: u32) -> Duration {
+    let stat = read(&format!("/proc/{pid}/stat"));
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let ticks = |n: usize| after_name.split_whitespace().nth(n).unwrap().parse::<u64>().unwrap();
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
+/// The kernel's release.
+pub(crate) fn kernel() -> String {
+    read("/proc/sys/kernel/osrelease").trim().to_owned()
+}
+
+/// The averages of how many threads wanted a processor in the last minute, five and fifteen.
+pub(crate) fn load() -> String {
+    read("/proc/loadavg").split_whitespace().take(3).collect::<Vec<_>>().join(", ")
 }
 
 fn read(path: &str) -> String {

@@ -37,6 +37,14 @@ pub(crate) fn load(port: u16, path: &str, connections: usize, each: usize) -> Lo
     Load { per_second, p50: times[times.len() / 2], p99: times[times.len() * 99 / 100], slowest: times[times.len() - 1] }
 }
 
+/// The body of a response.
+pub(crate) fn text(port: u16, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n");
+    let mut stream = connection(port, 0);
+    stream.write_all(request.as_bytes()).unwrap();
+    String::from_utf8(answer(&mut BufReader::new(stream))).unwrap()
+}
+
 /// The connections that the agent accepts from one address.
 const OF_ONE_ADDRESS: usize = 64;
 
@@ -77,7 +85,7 @@ fn ask(mut stream: &TcpStream, request: &str, times: usize) -> Vec<Duration> {
     (0..times).map(one).collect()
 }
 
-fn answer(from: &mut BufReader<TcpStream>) {
+fn answer(from: &mut BufReader<TcpStream>) -> Vec<u8> {
     let mut length = 0;
     let mut line = String::new();
     from.read_line(&mut line).unwrap();
@@ -91,4 +99,5 @@ fn answer(from: &mut BufReader<TcpStream>) {
     }
     let mut body = vec![0; length];
     from.read_exact(&mut body).unwrap();
+    body
 }
