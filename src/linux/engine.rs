@@ -9,6 +9,7 @@
 //! observe     the snapshot of what the engine has                   engine/observe.rs
 //! lists       the lists of the last snapshot that still count       engine/lists.rs
 //! known       the containers of the last snapshot                   engine/known.rs
+//! created     containers that need no inspection yet                engine/created.rs
 //! bridges     host interfaces of the engine's networks              engine/bridges.rs
 //! decode      the configuration of an adopted container             engine/decode.rs
 //! encode      the request that creates a container                  engine/encode.rs
@@ -35,6 +36,7 @@ mod bridges;
 pub mod codec;
 mod connection;
 mod containers;
+mod created;
 mod decode;
 mod encode;
 mod errors;
@@ -66,6 +68,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::linux::registry_login::CloudLogin;
@@ -119,6 +122,8 @@ pub struct Engine {
     connection: RefCell<connection::ConnectionState>,
     container_cache: RefCell<known::ContainerCache>,
     lists: RefCell<lists::ListCache>,
+    /// An event that was held back during a snapshot is of something that the snapshot has not seen.
+    news: Notify,
     /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
     reserved_bytes: RefCell<BTreeMap<ImageRef, u64>>,
     /// What registries said of images, and when: a cache.
@@ -135,6 +140,7 @@ impl Engine {
             connection: RefCell::default(),
             container_cache: RefCell::default(),
             lists: RefCell::default(),
+            news: Notify::new(),
             reserved_bytes: RefCell::default(),
             remote_images: RefCell::default(),
         }
@@ -206,7 +212,7 @@ impl port::Engine for Engine {
     }
 
     async fn execute(&self, action: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
-        let _changing = self.changing(ListKind::of(action));
+        let _changing = (self.changing(ListKind::of(action)), self.changing_container(action));
         // Boxed: the future is as large as the largest of the engine's actions.
         let executed = Box::pin(self.execute_action(action, progress)).await;
         if executed.is_err() {

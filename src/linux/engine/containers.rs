@@ -16,9 +16,10 @@ use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::transport::with_field;
 use crate::linux::engine::{CALL, Engine};
+use crate::linux::engine::{created, decode};
 use crate::port::EngineError;
 use crate::state::config::{NetworkMode, RestartPolicy};
-use crate::state::{ContainerConfig, ContainerRef, ContainerSpec, NetworkConnection};
+use crate::state::{ContainerConfig, ContainerId, ContainerRef, ContainerSpec, NetworkConnection};
 
 /// How long a stop may take beyond the container's own grace period: SIGKILL, and the engine's cleanup.
 const AFTER_GRACE: Duration = Duration::from_secs(30);
@@ -40,6 +41,7 @@ impl Engine {
         // Engines before API 1.44 take a MAC address in a field that the client's library no longer has.
         let mac = spec.config.mac_address.as_deref().filter(|_| connection.api() < (1, 44)).map(|it| ("MacAddress", it.into()));
         let docker = with_field(&connection.docker, &body, mac);
+        let noted = base.as_deref().filter(|_| !has_further_networks).map(|it| created::inspection(spec, &body, it));
         let id = match docker.create_container(Some(options), body).await {
             Ok(made) => match self.foreign(&made.warnings) {
                 None => made.id,
@@ -55,6 +57,7 @@ impl Engine {
             Err(error) => return Err(sort(&what, &error)),
         };
         if !has_further_networks {
+            self.note_created(ContainerId(id), noted);
             return Ok(());
         }
         let seen = self.inspect(&connection, &id, &what).await?;
@@ -64,6 +67,13 @@ impl Engine {
             let _ = connection.docker.remove_container(&id, Some(removal())).await;
         }
         connected
+    }
+
+    /// Notes what is known of a container that was created, if events report what happens to it from now on.
+    fn note_created(&self, id: ContainerId, noted: Option<EngineJson>) {
+        if let Some(noted) = noted.filter(|_| self.lists.borrow().is_watched()) {
+            self.container_cache.borrow_mut().note_created(id, noted);
+        }
     }
 
     /// The first device that the container needs and the host lacks. An engine creates such a container and then refuses to
@@ -132,9 +142,7 @@ impl Engine {
             }
             Ok(())
         };
-        let connected = connected.await;
-        self.forget(which);
-        connected
+        connected.await
     }
 
     pub(super) async fn start(&self, which: &ContainerRef) -> Result<(), EngineError> {
@@ -169,7 +177,6 @@ impl Engine {
         what: &str,
     ) -> Result<(), EngineError> {
         let started = connection.docker.start_container(&which.id.0, None::<StartContainerOptions>).await;
-        self.forget(which);
         match started {
             Err(error) if !is_so_already(&error) => Err(not_started(sort(what, &error), image, &self.settings.arch)),
             Ok(()) | Err(_) => Ok(()),
@@ -179,7 +186,6 @@ impl Engine {
     /// Resumes a paused container.
     async fn unpause(&self, connection: &EngineConnection, which: &ContainerRef, what: &str) -> Result<(), EngineError> {
         let unpaused = connection.docker.unpause_container(&which.id.0).await;
-        self.forget(which);
         match unpaused {
             Err(error) if !has(&error.to_string(), &["is not paused"]) => found(what, Err(error)).map(|_: Option<()>| ()),
             Ok(()) | Err(_) => Ok(()),
@@ -199,14 +205,17 @@ impl Engine {
                 Ok(()) | Err(_) => Ok(()),
             }
         });
-        let removed = removed.await;
-        self.forget(which);
-        removed
+        removed.await
     }
 
     /// Stops a container, within its own grace period. `None`: it is gone.
     async fn stop_by_signal(&self, which: &ContainerRef, what: &str) -> Result<Option<EngineConnection>, EngineError> {
         let connection = self.within(CALL, self.connection()).await?;
+        let known = self.container_cache.borrow().stop_grace(&which.id).filter(|_| self.lists.borrow().is_watched());
+        if let Some(grace) = known {
+            self.stop_within(&connection, which, grace, what).await?;
+            return Ok(Some(connection));
+        }
         let look = async {
             let seen = self.details_of(&connection, &which.id.0, what).await?;
             if seen.as_ref().is_some_and(|it| it.is("/State/Paused")) {
@@ -217,7 +226,7 @@ impl Engine {
         };
         let (runs, grace) = match self.within(CALL, look).await {
             Ok(None) => return Ok(None),
-            Ok(Some(seen)) => (runs(&seen) || seen.is("/State/Paused"), grace(&seen)),
+            Ok(Some(seen)) => (runs(&seen) || seen.is("/State/Paused"), decode::grace(&seen)),
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             // The engine cannot describe it: it may run.
             Err(EngineError::Refused(_) | EngineError::Missing(_) | EngineError::InUse(_) | EngineError::Full(_)) => {
@@ -225,17 +234,26 @@ impl Engine {
             }
         };
         if runs {
-            let stopped = self.within(grace + AFTER_GRACE, async {
-                match connection.docker.stop_container(&which.id.0, None::<StopContainerOptions>).await {
-                    Err(error) if !is_so_already(&error) => found(what, Err(error)).map(|_: Option<()>| ()),
-                    Ok(()) | Err(_) => Ok(()),
-                }
-            });
-            let stopped = stopped.await;
-            self.forget(which);
-            stopped?;
+            self.stop_within(&connection, which, grace, what).await?;
         }
         Ok(Some(connection))
+    }
+
+    /// Stops a container that runs.
+    async fn stop_within(
+        &self,
+        connection: &EngineConnection,
+        which: &ContainerRef,
+        grace: Duration,
+        what: &str,
+    ) -> Result<(), EngineError> {
+        let stopped = self.within(grace + AFTER_GRACE, async {
+            match connection.docker.stop_container(&which.id.0, None::<StopContainerOptions>).await {
+                Err(error) if !is_so_already(&error) => found(what, Err(error)).map(|_: Option<()>| ()),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        });
+        stopped.await
     }
 
     /// One call, so that the engine finishes it even if the agent ends.
@@ -247,13 +265,11 @@ impl Engine {
             Ok((connection, seen))
         };
         let (connection, seen) = self.within(CALL, look).await?;
-        let restarted = self.within(grace(&seen) + AFTER_GRACE, async {
+        let restarted = self.within(decode::grace(&seen) + AFTER_GRACE, async {
             let done = connection.docker.restart_container(&which.id.0, None::<RestartContainerOptions>).await;
             done.map_err(|error| sort(&what, &error))
         });
-        let restarted = restarted.await;
-        self.forget(which);
-        restarted
+        restarted.await
     }
 
     pub(super) async fn rename(&self, which: &ContainerRef, name: &str) -> Result<(), EngineError> {
@@ -266,7 +282,6 @@ impl Engine {
         let what = format!("retire {} as {name}", which.key);
         let update = ContainerUpdateBody { restart_policy: Some(restart(RestartPolicy::No)), ..ContainerUpdateBody::default() };
         let updated = connection.docker.update_container(&which.id.0, update).await;
-        self.forget(which);
         updated.map_err(|error| sort(&what, &error))?;
         self.give_name(&connection, which, name, &what).await
     }
@@ -278,13 +293,11 @@ impl Engine {
         name: &str,
         what: &str,
     ) -> Result<(), EngineError> {
-        let seen = self.inspect(connection, &which.id.0, what).await?;
-        if seen.text("/Name").trim_start_matches('/') == name {
+        let has_another = self.container_cache.borrow().name(&which.id).is_some_and(|it| it != name);
+        if !has_another && self.inspect(connection, &which.id.0, what).await?.text("/Name").trim_start_matches('/') == name {
             return Ok(());
         }
-        let renamed = connection.docker.rename_container(&which.id.0, RenameContainerOptions { name: name.to_owned() }).await;
-        self.forget(which);
-        match renamed {
+        match connection.docker.rename_container(&which.id.0, RenameContainerOptions { name: name.to_owned() }).await {
             Err(error) if !is_so_already(&error) => Err(sort(what, &error)),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -293,10 +306,6 @@ impl Engine {
     async fn inspect(&self, connection: &EngineConnection, name: &str, what: &str) -> Result<EngineJson, EngineError> {
         let seen = self.details_of(connection, name, what).await?;
         seen.ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine no longer has that container")))
-    }
-
-    fn forget(&self, which: &ContainerRef) {
-        self.container_cache.borrow_mut().forget(&which.id);
     }
 }
 
@@ -335,13 +344,6 @@ pub(super) const fn removal() -> RemoveContainerOptions {
 fn runs(seen: &EngineJson) -> bool {
     // One that the engine cannot describe may run.
     seen.is("/State/Running") || seen.is("/State/Restarting") || seen.at("/State").is_none()
-}
-
-/// The grace period of a container, between its stop signal and SIGKILL.
-fn grace(seen: &EngineJson) -> Duration {
-    let grace = seen.at("/Config/StopTimeout").and_then(serde_json::Value::as_u64);
-    // A grace period is limited to one year.
-    grace.map_or(ContainerConfig::default().stop_grace, |it| Duration::from_secs(it.min(365 * 24 * 3600)))
 }
 
 fn labels_of(seen: &EngineJson) -> Labels {

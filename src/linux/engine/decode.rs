@@ -225,6 +225,13 @@ pub(super) fn shares(seen: &EngineJson) -> BTreeMap<Namespace, ContainerId> {
     modes.into_iter().filter_map(owner).collect()
 }
 
+/// The grace period of a container, between its stop signal and SIGKILL.
+pub(super) fn grace(seen: &EngineJson) -> Duration {
+    let grace = seen.at("/Config/StopTimeout").and_then(serde_json::Value::as_u64);
+    // A grace period is limited to one year.
+    grace.map_or(ContainerConfig::default().stop_grace, |it| Duration::from_secs(it.min(365 * 24 * 3600)))
+}
+
 fn attachment(seen: &EndpointSettings, added: &[Option<&str>]) -> NetworkAttachment {
     let ipam = seen.ipam_config.clone().unwrap_or_default();
     let mut aliases = set(seen.aliases.as_ref());

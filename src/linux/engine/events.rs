@@ -125,14 +125,21 @@ impl Engine {
                 if health_of(event).is_some_and(|it| cache.knows_health(id, Some(it))) {
                     return false;
                 }
-                let container = ContainerId(id.to_owned());
-                if cache.has_seen(&container, event.text("/Action")) {
+                let (container, action) = (ContainerId(id.to_owned()), event.text("/Action"));
+                if cache.is_changing(&container) {
+                    // It is inspected when the agent's own action has ended.
+                    return false;
+                }
+                let is_ours = labels::supervised(&event.labels("/Actor/Attributes"));
+                if is_ours && cache.hold_back(&container, action) || cache.has_seen(&container, action) {
                     return false;
                 }
                 lists.forget(ListKind::Containers);
-                let lends = cache.lends_its_network(id);
-                cache.forget(&container);
-                lends || labels::supervised(&event.labels("/Actor/Attributes"))
+                // The list has its new name.
+                if action != "rename" {
+                    cache.forget(&container);
+                }
+                is_ours || cache.lends_its_network(id)
             }
             // Containers leave networks all the time. The agent's do when they are stopped, or when a user disconnects them.
             "network" if event.text("/Action") == "disconnect" => {
@@ -201,6 +208,10 @@ impl EventWatcher<'_> {
                 biased;
                 // Read events even while no item is due: the containers they are about must be inspected again.
                 batch = batches.next() => batch,
+                () = self.engine.news.notified() => {
+                    concerned = true;
+                    continue;
+                }
                 () = sleep_until(self.next_item), if concerned => return self.gave_item(),
             };
             let lost = batch.as_ref().is_none_or(|it| it.iter().any(Result::is_err));

@@ -2,8 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::state::{Container, ContainerConfig, ContainerId, ContainerPhase, HealthStatus, ImageId, ImageRef};
+use crate::linux::engine::Engine;
+use crate::linux::engine::json::EngineJson;
+use crate::linux::engine::lists::ListKind;
+use crate::state::{Container, ContainerConfig, ContainerId, ContainerPhase, EngineAction, HealthStatus, ImageId, ImageRef};
+
+/// The most events that are held back while a snapshot is made.
+const MAX_EVENTS: usize = 512;
 
 /// What was last seen of containers.
 #[derive(Debug, Default)]
@@ -18,7 +25,29 @@ pub(super) struct ContainerCache {
     pub(super) bases: BTreeMap<(ImageId, bool), Arc<ContainerConfig>>,
     /// Foreign containers whose networks the agent's containers share.
     pub(super) owners: BTreeSet<String>,
+    /// What is known of containers that the agent created, and that were not seen yet.
+    created: BTreeMap<ContainerId, EngineJson>,
+    /// Containers that an action of the agent is changing.
+    changing: BTreeSet<ContainerId>,
+    /// Containers of which events arrived while a snapshot is made, and their actions. `None`: none is made.
+    events: Option<Vec<(ContainerId, String)>>,
 }
+
+/// What is listed of a container.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListedState<'a> {
+    pub(super) name: &'a str,
+    /// Changes whenever something worth an inspection does.
+    pub(super) state: &'a str,
+}
+
+/// A snapshot is being made: the events of containers are judged by what it has seen, once it is dropped.
+#[derive(Debug)]
+pub(super) struct EventsHeldBack<'a>(&'a Engine);
+
+/// An action of the agent is changing a container, until it is dropped.
+#[derive(Debug)]
+pub(super) struct ContainerChange<'a>(&'a Engine, ContainerId);
 
 /// A container that was inspected.
 #[derive(Debug)]
@@ -27,6 +56,8 @@ pub(super) struct KnownContainer {
     pub(super) state: String,
     /// Its label names further networks, which it is connected to before its start.
     pub(super) has_later_networks: bool,
+    /// How long it has to end once it was asked to.
+    pub(super) stop_grace: Duration,
     pub(super) container: Container,
 }
 
@@ -37,6 +68,16 @@ impl ContainerCache {
         let known = self.known.get(id).filter(|it| !it.has_later_networks)?;
         let is_startable = matches!(known.container.phase, ContainerPhase::Created | ContainerPhase::Exited(_));
         is_startable.then_some(&known.container.image_ref)
+    }
+
+    /// Follows the names of containers, and forgets those that are not listed any more, or are listed in another state. One that
+    /// an action is changing stays as it was before: it is inspected when the action has ended.
+    pub(super) fn follow_list(&mut self, listed: &BTreeMap<&ContainerId, ListedState<'_>>) {
+        self.known.retain(|id, it| {
+            let is_as_known = |listed: &&ListedState<'_>| listed.state == it.state || self.changing.contains(id);
+            let listed = listed.get(id).filter(is_as_known);
+            listed.inspect(|listed| listed.name.clone_into(&mut it.container.name)).is_some()
+        });
     }
 
     /// Notes that containers are inspected from now on.
@@ -58,12 +99,51 @@ impl ContainerCache {
     pub(super) fn forget(&mut self, id: &ContainerId) {
         self.inspecting.remove(id);
         self.known.remove(id);
+        self.created.remove(id);
     }
 
     /// Has the next snapshot inspect every container.
     pub(super) fn forget_all(&mut self) {
         self.inspecting.clear();
         self.known.clear();
+        self.created.clear();
+    }
+
+    /// Notes what the engine will say of a container that the agent has just created, so that it need not be inspected before
+    /// it is started.
+    pub(super) fn note_created(&mut self, id: ContainerId, inspection: EngineJson) {
+        self.created.insert(id, inspection);
+    }
+
+    /// What was noted of a container that the agent created.
+    pub(super) fn take_created(&mut self, id: &ContainerId) -> Option<EngineJson> {
+        self.created.remove(id)
+    }
+
+    /// The name of a container, as it was last listed.
+    pub(super) fn name(&self, id: &ContainerId) -> Option<&str> {
+        self.known.get(id).map(|it| it.container.name.as_str())
+    }
+
+    /// How long a container that runs has to end once it was asked to. `None`: it is not known to run, or is paused.
+    pub(super) fn stop_grace(&self, id: &ContainerId) -> Option<Duration> {
+        let known = self.known.get(id)?;
+        (known.container.phase == ContainerPhase::Running).then_some(known.stop_grace)
+    }
+
+    /// Whether an action of the agent is changing a container. Its end has the engine observed again.
+    pub(super) fn is_changing(&self, id: &ContainerId) -> bool {
+        self.changing.contains(id)
+    }
+
+    /// Keeps an event for the end of the snapshot that is being made. False: none is being made.
+    pub(super) fn hold_back(&mut self, id: &ContainerId, action: &str) -> bool {
+        let Some(events) = &mut self.events else { return false };
+        // More than that say nothing new of any container.
+        if events.len() < MAX_EVENTS {
+            events.push((id.clone(), action.to_owned()));
+        }
+        true
     }
 
     /// Whether an event is about a change that the last inspection of the container has seen. An engine sends the events of a
@@ -72,7 +152,8 @@ impl ContainerCache {
     pub(super) fn has_seen(&self, id: &ContainerId, action: &str) -> bool {
         let phase = self.known.get(id).map(|it| it.container.phase);
         match action {
-            "create" => phase.is_some(),
+            // What was noted of it at its creation is as good.
+            "create" => phase.is_some() || self.created.contains_key(id),
             "start" => phase == Some(ContainerPhase::Running),
             "die" => matches!(phase, Some(ContainerPhase::Exited(_))),
             _ => false,
@@ -105,14 +186,67 @@ impl ContainerCache {
     }
 }
 
+impl Engine {
+    /// Has the events of containers wait until a snapshot is complete.
+    pub(super) fn hold_events_back(&self) -> EventsHeldBack<'_> {
+        self.container_cache.borrow_mut().events.get_or_insert_default();
+        EventsHeldBack(self)
+    }
+
+    /// Notes that an action changes a container until the returned value is dropped. The action has the container inspected
+    /// again when it ends.
+    pub(super) fn changing_container(&self, action: &EngineAction) -> Option<ContainerChange<'_>> {
+        let which = match action {
+            EngineAction::Start(which)
+            | EngineAction::Stop(which)
+            | EngineAction::Kill(which)
+            | EngineAction::Restart(which)
+            | EngineAction::Retire(which, _)
+            | EngineAction::Connect(which, _) => which.id.clone(),
+            _ => return None,
+        };
+        self.container_cache.borrow_mut().changing.insert(which.clone());
+        Some(ContainerChange(self, which))
+    }
+}
+
+impl Drop for EventsHeldBack<'_> {
+    fn drop(&mut self) {
+        let mut cache = self.0.container_cache.borrow_mut();
+        let events = cache.events.take().unwrap_or_default();
+        let is_full = events.len() >= MAX_EVENTS;
+        let mut is_news = is_full;
+        for (id, action) in events {
+            if !cache.has_seen(&id, &action) {
+                cache.forget(&id);
+                is_news = true;
+            }
+        }
+        if is_full {
+            cache.forget_all();
+        }
+        if is_news {
+            self.0.lists.borrow_mut().forget(ListKind::Containers);
+            self.0.news.notify_one();
+        }
+    }
+}
+
+impl Drop for ContainerChange<'_> {
+    fn drop(&mut self) {
+        let mut cache = self.0.container_cache.borrow_mut();
+        cache.changing.remove(&self.1);
+        cache.forget(&self.1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
 
     use serde_json::json;
 
-    use crate::linux::engine::Engine;
-    use crate::linux::engine::json::EngineJson;
+    use super::*;
     use crate::linux::engine::tests::scripted::{asked_of, empty};
     use crate::port::Engine as _;
 
@@ -171,7 +305,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_container_that_changes_while_it_is_inspected_is_inspected_again() {
-        for (action, inspections) in [("die", 2), ("health_status: healthy", 2)] {
+        for (action, inspections) in [("die", 2), ("health_status: healthy", 2), ("start", 1), ("create", 1)] {
             let inspected = Cell::new(0);
             let asks = async |engine: &Engine| {
                 let changes = async {

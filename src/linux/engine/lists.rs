@@ -109,7 +109,12 @@ impl ListCache {
         }
     }
 
-    /// Whether the engine's events are read. Events before are missed.
+    /// Whether the engine's events are read.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// Notes whether the engine's events are read. Events before are missed.
     pub(super) fn set_watched(&mut self, is_watched: bool) {
         self.is_watched = is_watched;
         self.forget_all();

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ImageConfig};
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
@@ -12,7 +13,7 @@ use tracing::{debug, warn};
 use crate::linux::engine::connection::{EngineConnection, moment};
 use crate::linux::engine::errors::{found, is_port_taken, sort};
 use crate::linux::engine::json::{EngineJson, list};
-use crate::linux::engine::known::{ContainerCache, KnownContainer};
+use crate::linux::engine::known::{ContainerCache, KnownContainer, ListedState};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::{Engine, decode, encode, transport};
@@ -30,6 +31,7 @@ const AT_ONCE: usize = 16;
 impl Engine {
     pub(super) async fn look(&self) -> Result<EngineSnapshot, EngineError> {
         let connection = self.connection().await?;
+        let _held_back = self.hold_events_back();
         let containers = async {
             let all = self.list(&connection, "list containers", "/containers/json?all=true").await?;
             self.containers(&connection, &all).await
@@ -147,15 +149,23 @@ impl Engine {
     }
 
     async fn containers(&self, connection: &EngineConnection, list: &[EngineJson]) -> Result<Vec<Container>, EngineError> {
-        let ours: Vec<_> = list.iter().filter_map(ListedContainer::new).collect();
-        // Forget what is not listed any more, or is listed in another state.
-        let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
-        self.container_cache.borrow_mut().known.retain(|id, it| listed.get(id) == Some(&&it.state));
-        let new: Vec<_> = ours.into_iter().filter(|it| !self.container_cache.borrow().known.contains_key(&it.id)).collect();
-        self.container_cache.borrow_mut().begin_inspections(new.iter().map(|it| &it.id));
+        let ours: Vec<_> = list.iter().filter_map(|json| Some((ListedContainer::new(json)?, json))).collect();
+        let (mut just_created, mut new) = (Vec::new(), Vec::new());
+        {
+            let mut cache = self.container_cache.borrow_mut();
+            let listed = ours.iter().map(|(it, _)| (&it.id, ListedState { name: &it.name, state: &it.state }));
+            cache.follow_list(&listed.collect());
+            cache.begin_inspections(ours.iter().map(|(it, _)| &it.id));
+            for (listed, json) in ours.into_iter().filter(|(it, _)| !cache.known.contains_key(&it.id)).collect::<Vec<_>>() {
+                match cache.take_created(&listed.id).and_then(|noted| created(&listed, json, noted)) {
+                    Some(seen) => just_created.push(seen),
+                    None => new.push(listed),
+                }
+            }
+        }
         let looked = stream::iter(new.into_iter().map(|it| self.details_or_less(connection, it))).buffer_unordered(AT_ONCE);
         let looked: Vec<Option<Looked>> = looked.try_collect().await?;
-        let mut looked: Vec<_> = looked.into_iter().flatten().collect();
+        let mut looked: Vec<_> = looked.into_iter().flatten().chain(just_created).collect();
         self.log_outcomes(connection, &mut looked).await?;
         let mut all = self.remember(looked);
         self.log_owners(connection, list, &mut all).await?;
@@ -168,9 +178,9 @@ impl Engine {
         let mut seen = self.container_cache.borrow_mut();
         let mut others = Vec::new();
         seen.undescribed.retain(|id, _| looked.iter().any(|it| it.state.is_none() && it.container.id == *id));
-        for Looked { state, container, has_later_networks, .. } in looked {
+        for Looked { state, container, has_later_networks, stop_grace, .. } in looked {
             match state {
-                Some(state) => others.extend(seen.keep(KnownContainer { state, has_later_networks, container })),
+                Some(state) => others.extend(seen.keep(KnownContainer { state, has_later_networks, stop_grace, container })),
                 None => others.push(container),
             }
         }
@@ -239,27 +249,21 @@ impl Engine {
         listed: ListedContainer,
     ) -> Result<Option<Looked>, EngineError> {
         match self.details(connection, &listed).await {
-            Ok(seen) => Ok(seen.map(|(container, outcome)| {
-                let has_later_networks = !encode::later(&listed.labels).is_empty();
-                Looked { state: Some(listed.state), container, outcome, has_later_networks }
-            })),
+            Ok(seen) => Ok(seen),
             Err(lost @ EngineError::Unreachable(_)) => Err(lost),
             Err(EngineError::Refused(why) | EngineError::Missing(why) | EngineError::InUse(why) | EngineError::Full(why)) => {
                 if !self.container_cache.borrow_mut().set_error(&listed.id, &why) {
                     warn!(service = %listed.key, why, "the engine cannot inspect a container; its list entry is used");
                 }
                 let container = undescribed(listed, why);
-                Ok(Some(Looked { state: None, container, outcome: None, has_later_networks: true }))
+                let stop_grace = ContainerConfig::default().stop_grace;
+                Ok(Some(Looked { state: None, container, outcome: None, has_later_networks: true, stop_grace }))
             }
         }
     }
 
     /// Inspects a container; `None` if it was removed meanwhile.
-    async fn details(
-        &self,
-        connection: &EngineConnection,
-        listed: &ListedContainer,
-    ) -> Result<Option<(Container, Label)>, EngineError> {
+    async fn details(&self, connection: &EngineConnection, listed: &ListedContainer) -> Result<Option<Looked>, EngineError> {
         let what = format!("look at container {}", listed.name);
         let Some(seen) = self.details_of(connection, &listed.id.0, &what).await? else { return Ok(None) };
         let made = if let Some(hash) = listed.labels.get(labels::CONFIG) {
@@ -272,11 +276,9 @@ impl Engine {
             let defaults = image.and_then(|it| image_config(&it)).unwrap_or_default();
             Origin::Adopted(Box::new(decode::foreign(&whole, &defaults, &connection.facts)))
         };
-        let outcome = listed.labels.get(labels::OUTCOME).filter(|it| !it.is_empty());
-        let outcome = outcome.map(|it| (ConfigHash(it.clone()), seen.text("/HostConfig/NetworkMode") == "host"));
         let described = container(listed, &seen, made);
         described
-            .map(|it| Some((it, outcome)))
+            .map(|it| Some(Looked::new(listed, &seen, it)))
             .ok_or_else(|| sort(&what, &transport::not_understood(&format!("its state is {:?}", seen.text("/State/Status")))))
     }
 }
@@ -292,6 +294,20 @@ struct Looked {
     outcome: Label,
     /// Its label names further networks.
     has_later_networks: bool,
+    stop_grace: Duration,
+}
+
+impl Looked {
+    fn new(listed: &ListedContainer, seen: &EngineJson, container: Container) -> Self {
+        let outcome = listed.labels.get(labels::OUTCOME).filter(|it| !it.is_empty());
+        Self {
+            state: Some(listed.state.clone()),
+            container,
+            outcome: outcome.map(|it| (ConfigHash(it.clone()), seen.text("/HostConfig/NetworkMode") == "host")),
+            has_later_networks: !encode::later(&listed.labels).is_empty(),
+            stop_grace: decode::grace(seen),
+        }
+    }
 }
 
 /// A container of the agent, as listed.
@@ -327,7 +343,7 @@ impl ListedContainer {
         let endpoint = |(_, it): (&String, &serde_json::Value)| Some(format!(" {}", it.get("EndpointID")?.as_str()?));
         let endpoints: String = json.fields("/NetworkSettings/Networks").filter_map(endpoint).collect();
         let health = listed_health(json.text("/Status"));
-        let state = format!("{word} {name} {code}{health}{endpoints}");
+        let state = format!("{word} {code}{health}{endpoints}");
         Some(Self {
             id: ContainerId(json.some_text("/Id")?),
             key,
@@ -372,6 +388,17 @@ pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origi
         error: seen.some_text("/State/Error"),
         health: HealthStatus::named(seen.text("/State/Health/Status")),
     })
+}
+
+/// A container that the agent created and that was not started since, as an inspection would describe it. `None`: it must be
+/// inspected.
+fn created(listed: &ListedContainer, json: &EngineJson, mut seen: EngineJson) -> Option<Looked> {
+    let hash = listed.labels.get(labels::CONFIG).filter(|_| listed.word == "created")?;
+    for (field, of_list) in [("Image", "/ImageID"), ("NetworkSettings", "/NetworkSettings"), ("Mounts", "/Mounts")] {
+        seen.0[field] = json.at(of_list)?.clone();
+    }
+    let container = container(listed, &seen, Origin::Ours(ConfigHash(hash.clone())))?;
+    Some(Looked::new(listed, &seen, container))
 }
 
 /// The names of the volumes that a container has.

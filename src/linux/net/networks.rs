@@ -113,8 +113,12 @@ pub async fn follow(
         }
         let next_change = async {
             let Some(changes) = &changes else { return pending().await };
-            // Containers that come and go change nothing here.
-            while network_addresses() == addresses {
+            // Containers that come and go change nothing here, nor does a further address of a bridge that the engine reported.
+            let is_as_before = || {
+                let networks = publish.borrow();
+                unreported(&network_addresses(), &networks) == unreported(&addresses, &networks)
+            };
+            while is_as_before() {
                 changes.next().await;
             }
         };
@@ -131,6 +135,14 @@ fn network_addresses() -> Result<Vec<InterfaceAddress>, String> {
     let mut addresses = interfaces::addresses().map_err(|why| why.to_string())?;
     addresses.retain(|it| it.interface != "lo" && !it.interface.starts_with("veth"));
     Ok(addresses)
+}
+
+/// The addresses of interfaces that the engine has not reported.
+fn unreported<'a>(
+    addresses: &'a Result<Vec<InterfaceAddress>, String>,
+    networks: &EngineNetworks,
+) -> Result<Vec<&'a InterfaceAddress>, &'a String> {
+    addresses.as_ref().map(|all| all.iter().filter(|it| networks.way(it.index).is_none()).collect())
 }
 
 /// Queries the engine once about addresses that were read before.
@@ -161,5 +173,16 @@ mod tests {
         assert!(!networks.has_unknown(&[lan.clone(), ours.clone()], &settled), "the engine knows it");
         assert!(networks.has_unknown(&[lan.clone(), ours, named.clone()], &settled), "the engine may name it in a moment");
         assert!(!networks.has_unknown(&[lan.clone(), named.clone()], &[lan, named]), "it was there before");
+    }
+
+    #[test]
+    fn a_further_address_of_a_bridge_that_the_engine_reported_is_no_news() {
+        let (lan, ours) = (address(2, "eth0"), address(3, "br-0123456789ab"));
+        let bridge = Bridge { interface: ours.interface.clone(), internal: true, subnets: Vec::new() };
+        let networks = EngineNetworks::new(&[lan.clone(), ours.clone()], &[bridge]);
+        let of = |all: &[InterfaceAddress]| -> usize { unreported(&Ok(all.to_vec()), &networks).unwrap().len() };
+        let further = InterfaceAddress { ip: [10, 0, 1, 3].into(), ..ours.clone() };
+        assert_eq!((of(&[lan.clone(), ours.clone()]), of(&[lan.clone(), ours, further])), (1, 1));
+        assert_eq!(of(&[lan, address(4, "br-ba9876543210")]), 2, "a new bridge is");
     }
 }

@@ -1,13 +1,16 @@
 //! Container configurations: what the engine is sent, and what is read back of a container that another program created.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::process::Command;
 use std::time::Duration;
 
+use boardkeeper::port::Engine as _;
 use boardkeeper::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, Propagation, RestartPolicy};
 use boardkeeper::state::logging::Logging;
 use boardkeeper::state::network::NetworkAttachment;
-use boardkeeper::state::{AdoptedContainer, ContainerConfig, ContainerSpec, EngineAction, ImageRef, Origin};
+use boardkeeper::state::{AdoptedContainer, ContainerConfig, ContainerPhase, ContainerSpec, EngineAction, ImageRef, Origin};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::lab::Real;
@@ -348,4 +351,36 @@ async fn containers_with_broken_labels_are_left_alone() {
     let found = boardkeeper::port::Engine::observe(lab.engine()).await.unwrap().containers;
     let found: Vec<_> = found.iter().map(|it| it.key.to_string()).collect();
     assert_eq!(found, ["77/old"]);
+}
+
+/// A container that was just created is not inspected before it starts. What the agent takes it for must be what it is.
+#[tokio::test]
+async fn a_container_just_created_is_as_an_inspection_describes_it() {
+    let Some(lab) = Real::up() else { return };
+    surroundings(&lab).await;
+    let mut events = pin!(lab.engine().events());
+    // From here on the engine's events are read.
+    events.next().await.unwrap();
+    let alone = || {
+        let mut config = rich();
+        config.networks.remove("back");
+        config
+    };
+    let on_host =
+        ContainerConfig { network_mode: NetworkMode::Host, networks: BTreeMap::new(), ports: BTreeSet::new(), ..alone() };
+    let configs = [
+        ("rich", alone()),
+        ("plain", ContainerConfig::default()),
+        ("always", ContainerConfig { restart: RestartPolicy::Always, health: None, ..alone() }),
+        ("unless", ContainerConfig { restart: RestartPolicy::UnlessStopped, mounts: BTreeSet::new(), ..alone() }),
+        ("host", ContainerConfig { hostname: None, domainname: None, sysctls: BTreeMap::new(), ..on_host }),
+    ];
+    for (service, config) in configs {
+        let spec = made_from(lab.image(), service, config);
+        take(&lab, EngineAction::Create(Box::new(spec))).await.unwrap();
+        let taken_for = seen(&lab, service).await.unwrap();
+        let inspected = lab.engine().beside().observe().await.unwrap().containers;
+        assert_eq!(Some(&taken_for), inspected.iter().find(|it| it.key == taken_for.key), "{service}");
+        assert_eq!(taken_for.phase, ContainerPhase::Created);
+    }
 }
