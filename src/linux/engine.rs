@@ -4,6 +4,7 @@
 //! connection  finding an engine, and its facts                      engine/connection.rs
 //! transport   HTTP connections to it                                engine/transport.rs
 //! json        a response, read one field at a time                  engine/json.rs
+//! items       a list, read one item at a time                       engine/items.rs
 //! errors      failures, sorted by what the caller can do            engine/errors.rs
 //! labels      telling the agent's objects from others               engine/labels.rs
 //! observe     the snapshot of what the engine has                   engine/observe.rs
@@ -42,6 +43,7 @@ mod encode;
 mod errors;
 mod events;
 mod exec;
+mod items;
 mod json;
 mod known;
 mod labels;

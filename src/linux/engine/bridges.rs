@@ -29,8 +29,7 @@ impl Engine {
     pub async fn bridges(&self) -> Result<Vec<Bridge>, EngineError> {
         let ask = async {
             let connection = self.connection().await?;
-            let list = self.list(&connection, "list networks", "/networks").await?;
-            Ok(list.iter().filter_map(bridge).collect())
+            self.list(&connection, "list networks", "/networks", |it| bridge(&it)).await
         };
         self.within(OBSERVE, ask).await
     }

@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{CreateImageInfo, ImageConfig};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::linux::engine::connection::{self, EngineFacts};
 use crate::linux::engine::json::EngineJson;
@@ -23,11 +22,11 @@ struct EngineResponses {
     containers: Vec<Value>,
     /// For each container in turn; the last one counts for all that follow.
     inspected: Vec<Value>,
-    image: ImageConfig,
+    image: Value,
     images: Vec<Value>,
     networks: Vec<Value>,
     volumes: Vec<Value>,
-    pull: Vec<CreateImageInfo>,
+    pull: Vec<Value>,
     events: Vec<Value>,
     time: String,
 }
@@ -38,6 +37,7 @@ pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<
     let responses: EngineResponses = serde_json::from_slice(responses).ok()?;
     let mut facts = EngineFacts::default();
     facts.since = connection::instant(&responses.time);
+    let image = EngineJson(json!({"Config": responses.image}));
     let objects = |list: Vec<Value>| list.into_iter().map(EngineJson).collect::<Vec<_>>();
     let mut inspected = objects(responses.inspected).into_iter();
     let mut last = EngineJson::default();
@@ -46,7 +46,7 @@ pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<
         last = inspected.next().unwrap_or_else(|| last.clone());
         let made = match listed.labels.get(labels::CONFIG) {
             Some(hash) => Origin::Ours(ConfigHash(hash.clone())),
-            None => Origin::Adopted(Box::new(decode::foreign(&last.part("")?, &responses.image, &facts))),
+            None => Origin::Adopted(Box::new(decode::foreign(&last, &image, &facts))),
         };
         observe::container(&listed, &last, made)
     });
@@ -56,22 +56,23 @@ pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<
     }
     let mut layers = pull::PullProgress::default();
     let mut progress = Vec::new();
-    for line in &responses.pull {
-        layers.take(line);
+    for line in responses.pull {
+        layers.take(&EngineJson(line));
         let _ = layers.room_bytes();
         progress.extend(layers.rise());
     }
     let images = objects(responses.images).iter().filter_map(observe::image).collect();
-    let networks = resources::networks(objects(responses.networks));
-    let snapshots = snapshots::snapshots(objects(responses.volumes.clone()).into_iter());
-    let volumes = resources::volumes(objects(responses.volumes).into_iter());
+    let networks = resources::networks(objects(responses.networks).into_iter().filter(resources::is_ours).collect());
+    let volumes = objects(responses.volumes);
+    let snapshots = snapshots::snapshots(volumes.iter());
+    let volumes = resources::volumes(volumes.iter());
     Some((EngineSnapshot { containers, images, networks, volumes, snapshots }, progress))
 }
 
 /// The request that creates a container, as JSON.
 #[must_use]
 pub fn create_request(spec: &ContainerSpec) -> String {
-    serde_json::to_string(&encode::body(spec, None)).expect("texts, numbers and lists of them can be written as JSON")
+    encode::body(spec, None).to_string()
 }
 
 /// The service that labels name, and the labels that are their owner's.
@@ -88,8 +89,8 @@ pub fn name_in_document<'a>(name: &'a str, labels: &BTreeMap<String, String>) ->
 
 /// A container's environment.
 #[must_use]
-pub fn env(list: &Vec<String>) -> BTreeMap<String, String> {
-    decode::env(Some(list))
+pub fn env(list: &[String]) -> BTreeMap<String, String> {
+    decode::env(list)
 }
 
 /// The texts of a container's log, which arrives in these parts; and whether it was one to its end.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use futures_util::TryStreamExt;
-use serde::Serialize;
+use hyper::Method;
+use serde_json::Value;
 use tracing::info;
 
 use crate::linux::engine::errors::unreachable;
@@ -130,18 +130,21 @@ impl Engine {
         transport::get(connection.facts.host(), &format!("{}{path}", connection.version_path())).await.map(EngineJson)
     }
 
-    /// Sends a document to the engine, and returns the one that it answers with.
-    pub(super) async fn post(
+    /// Sends a document to the engine, and returns the one that it answers with, if any.
+    pub(super) async fn post(&self, connection: &EngineConnection, path: &str, body: &Value) -> Result<EngineJson, Error> {
+        self.request(connection, Method::POST, path, Some(body)).await
+    }
+
+    /// Sends a request to the engine, and returns the document that it answers with, if any.
+    pub(super) async fn request(
         &self,
         connection: &EngineConnection,
+        method: Method,
         path: &str,
-        body: &impl Serialize,
+        body: Option<&Value>,
     ) -> Result<EngineJson, Error> {
-        let not_understood = |error: serde_json::Error| transport::not_understood(&error.to_string());
-        let body = serde_json::to_value(body).map_err(not_understood)?;
-        let parts = transport::post(connection.facts.host(), &format!("{}{path}", connection.version_path()), &body).await?;
-        let bytes = parts.try_collect::<Vec<_>>().await?.concat();
-        serde_json::from_slice(&bytes).map(EngineJson).map_err(not_understood)
+        let path = format!("{}{path}", connection.version_path());
+        transport::call(connection.facts.host(), method, &path, body).await.map(EngineJson)
     }
 
     /// The connection to the engine. Connects and requests its facts if there is none.

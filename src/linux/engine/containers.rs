@@ -3,18 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::models::{ContainerUpdateBody, NetworkConnectRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::{
-    CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, RestartContainerOptions, StartContainerOptions,
-    StopContainerOptions,
+    RemoveContainerOptions, RenameContainerOptions, RestartContainerOptions, StartContainerOptions, StopContainerOptions,
 };
+use serde_json::json;
 
 use crate::linux::engine::connection::EngineConnection;
 use crate::linux::engine::encode::{LaterEndpoint, body, later, restart};
 use crate::linux::engine::errors::{found, has, is_conflict, is_so_already, not_started, sort};
+use crate::linux::engine::events::escaped;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
-use crate::linux::engine::transport::with_field;
 use crate::linux::engine::{CALL, Engine};
 use crate::linux::engine::{created, decode};
 use crate::port::EngineError;
@@ -33,21 +32,20 @@ impl Engine {
                 "cannot {what}: this board has no device {device}; plug it in, or take it out of the document"
             )));
         }
-        let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
         let base = self.base_of(&connection, &spec.image, spec.config.network_mode == NetworkMode::Host).await?;
-        let body = body(spec, base.as_deref());
-        let further = body.labels.iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let has_further_networks = !later(&further).is_empty();
-        // Engines before API 1.44 take a MAC address in a field that the client's library no longer has.
-        let mac = spec.config.mac_address.as_deref().filter(|_| connection.api() < (1, 44)).map(|it| ("MacAddress", it.into()));
-        let docker = with_field(&connection.docker, &body, mac);
+        let mut body = EngineJson(body(spec, base.as_deref()));
+        let has_further_networks = !later(&body.labels("/Labels")).is_empty();
+        if let Some(mac) = spec.config.mac_address.as_deref().filter(|_| connection.api() < (1, 44)) {
+            // Engines before API 1.44 take it here.
+            body.0["MacAddress"] = mac.into();
+        }
         let noted = base.as_deref().filter(|_| !has_further_networks).map(|it| created::inspection(spec, &body, it));
-        let id = match docker.create_container(Some(options), body).await {
-            Ok(made) => match self.foreign(&made.warnings) {
-                None => made.id,
+        let id = match self.post(&connection, &format!("/containers/create?name={}", escaped(&spec.name)), &body.0).await {
+            Ok(made) => match self.foreign(&made.texts("/Warnings")) {
+                None => made.text("/Id").to_owned(),
                 Some(platforms) => {
                     // It would exit at once and be restarted for ever. If this fails, the retry finds it.
-                    let _ = connection.docker.remove_container(&made.id, Some(removal())).await;
+                    let _ = connection.docker.remove_container(made.text("/Id"), Some(removal())).await;
                     let arch = &self.settings.arch;
                     let advice = format!("the image is for another architecture ({platforms}); publish it for {arch} too");
                     return Err(EngineError::Refused(format!("cannot {what}: {advice}")));
@@ -122,7 +120,8 @@ impl Engine {
             if has.as_ref().is_some_and(|it| it.contains_key(&name)) {
                 continue;
             }
-            attach(connection, seen.text("/Id"), &name, &endpoint, &format!("{what}: connect it to network {name}")).await?;
+            let what = format!("{what}: connect it to network {name}");
+            self.attach(connection, seen.text("/Id"), (&name, &endpoint), &what).await?;
         }
         Ok(())
     }
@@ -136,9 +135,9 @@ impl Engine {
                 let what = format!("connect {} to network {}", which.key, it.network);
                 let network = if it.id.0.is_empty() { &it.network } else { &it.id.0 };
                 if let Some(old) = &it.instead_of {
-                    detach(&connection, &which.id.0, [&old.0, network], &what).await?;
+                    self.detach(&connection, &which.id.0, [&old.0, network], &what).await?;
                 }
-                attach(&connection, &which.id.0, network, &LaterEndpoint::from(&it.attachment), &what).await?;
+                self.attach(&connection, &which.id.0, (network, &LaterEndpoint::from(&it.attachment)), &what).await?;
             }
             Ok(())
         };
@@ -280,8 +279,8 @@ impl Engine {
     pub(super) async fn retire(&self, which: &ContainerRef, name: &str) -> Result<(), EngineError> {
         let connection = self.connection().await?;
         let what = format!("retire {} as {name}", which.key);
-        let update = ContainerUpdateBody { restart_policy: Some(restart(RestartPolicy::No)), ..ContainerUpdateBody::default() };
-        let updated = connection.docker.update_container(&which.id.0, update).await;
+        let update = json!({"RestartPolicy": restart(RestartPolicy::No)});
+        let updated = self.post(&connection, &format!("/containers/{}/update", which.id.0), &update).await;
         updated.map_err(|error| sort(&what, &error))?;
         self.give_name(&connection, which, name, &what).await
     }
@@ -307,33 +306,41 @@ impl Engine {
         let seen = self.details_of(connection, name, what).await?;
         seen.ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine no longer has that container")))
     }
-}
 
-async fn attach(
-    connection: &EngineConnection,
-    id: &str,
-    network: &str,
-    endpoint: &LaterEndpoint,
-    what: &str,
-) -> Result<(), EngineError> {
-    let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint.settings()) };
-    match connection.docker.connect_network(network, request).await {
-        Err(error) if !is_so_already(&error) => Err(sort(what, &error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Detaches a container from a network, by the network's id, or by the name that its successor has.
-async fn detach(connection: &EngineConnection, id: &str, networks: [&String; 2], what: &str) -> Result<(), EngineError> {
-    let mut detached = Ok(());
-    for network in networks {
-        let request = NetworkDisconnectRequest { container: id.to_owned(), force: Some(true) };
-        detached = connection.docker.disconnect_network(network, request).await.map_err(|error| sort(what, &error));
-        if detached.is_ok() {
-            break;
+    /// Attaches a container to a network.
+    async fn attach(
+        &self,
+        connection: &EngineConnection,
+        id: &str,
+        (network, endpoint): (&str, &LaterEndpoint),
+        what: &str,
+    ) -> Result<(), EngineError> {
+        let request = json!({"Container": id, "EndpointConfig": endpoint.settings().value()});
+        match self.post(connection, &format!("/networks/{}/connect", escaped(network)), &request).await {
+            Err(error) if !is_so_already(&error) => Err(sort(what, &error)),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
-    detached
+
+    /// Detaches a container from a network, by the network's id, or by the name that its successor has.
+    async fn detach(
+        &self,
+        connection: &EngineConnection,
+        id: &str,
+        networks: [&String; 2],
+        what: &str,
+    ) -> Result<(), EngineError> {
+        let mut detached = Ok(());
+        for network in networks {
+            let request = json!({"Container": id, "Force": true});
+            let done = self.post(connection, &format!("/networks/{}/disconnect", escaped(network)), &request).await;
+            detached = done.map(drop).map_err(|error| sort(what, &error));
+            if detached.is_ok() {
+                break;
+            }
+        }
+        detached
+    }
 }
 
 /// Removal with the anonymous volumes its image made, whatever state it is in.

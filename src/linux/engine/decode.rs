@@ -6,10 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bollard::models::{
-    ContainerConfig as Program, ContainerInspectResponse, EndpointSettings, HealthConfig, HostConfig, ImageConfig, MountType,
-    RestartPolicy as EngineRestartPolicy, RestartPolicyNameEnum,
-};
+use serde_json::Value;
 
 use crate::linux::engine::connection::EngineFacts;
 use crate::linux::engine::json::EngineJson;
@@ -21,188 +18,194 @@ use crate::state::{AdoptedContainer, ContainerConfig, ContainerId, Namespace};
 /// Digits of a container's id that the engine uses as a host name and as an alias.
 const SHORT: usize = 12;
 
-/// An adopted container: the configuration it was created with, and what its image and its engine give.
-pub(super) fn foreign(seen: &ContainerInspectResponse, image: &ImageConfig, facts: &EngineFacts) -> AdoptedContainer {
+/// An adopted container: the configuration it was created with, and what its image and its engine give. Both are given as
+/// inspected.
+pub(super) fn foreign(seen: &EngineJson, image: &EngineJson, facts: &EngineFacts) -> AdoptedContainer {
     let config = config(seen, facts);
     let base = base(image, facts, config.network_mode == NetworkMode::Host);
     AdoptedContainer { config, base }
 }
 
 /// What an image and an engine give to a container that asks for nothing.
-pub(super) fn base(image: &ImageConfig, facts: &EngineFacts, on_host: bool) -> ContainerConfig {
-    let labels: Labels = image.labels.clone().unwrap_or_default().into_iter().collect();
+pub(super) fn base(image: &EngineJson, facts: &EngineFacts, on_host: bool) -> ContainerConfig {
     ContainerConfig {
-        command: image.cmd.clone(),
-        entrypoint: image.entrypoint.clone(),
-        env: env(image.env.as_ref()),
-        labels: labels::of_owner(&labels),
-        working_dir: text(image.working_dir.as_ref()),
-        user: text(image.user.as_ref()),
-        stop_signal: text(image.stop_signal.as_ref()),
-        health: image.healthcheck.as_ref().map(health),
-        expose: set(image.exposed_ports.as_ref()),
-        mounts: anonymous(image.volumes.as_ref()).collect(),
+        command: image.some_texts("/Config/Cmd"),
+        entrypoint: image.some_texts("/Config/Entrypoint"),
         runtime: facts.runtime.clone(),
         // On the host's network a container gets the host's name.
         hostname: facts.host_name.clone().filter(|_| on_host),
+        mounts: anonymous(image).collect(),
+        ..given(image)
+    }
+}
+
+/// What images and containers have in common.
+fn given(seen: &EngineJson) -> ContainerConfig {
+    ContainerConfig {
+        env: env(&seen.texts("/Config/Env")),
+        labels: labels::of_owner(&seen.labels("/Config/Labels")),
+        working_dir: seen.some_text("/Config/WorkingDir"),
+        user: seen.some_text("/Config/User"),
+        stop_signal: seen.some_text("/Config/StopSignal"),
+        health: health(seen),
+        expose: seen.keys("/Config/ExposedPorts").cloned().collect(),
         ..ContainerConfig::default()
     }
 }
 
 /// A container's configuration as the engine describes it, image and defaults included.
-fn config(seen: &ContainerInspectResponse, facts: &EngineFacts) -> ContainerConfig {
-    let program = seen.config.clone().unwrap_or_default();
-    let host = seen.host_config.clone().unwrap_or_default();
-    let labels: Labels = program.labels.clone().unwrap_or_default().into_iter().collect();
-    let mode = network_mode(host.network_mode.as_deref().unwrap_or_default());
-    let id = seen.id.as_deref().unwrap_or_default();
+fn config(seen: &EngineJson, facts: &EngineFacts) -> ContainerConfig {
+    let labels = seen.labels("/Config/Labels");
+    let mode = network_mode(seen.text("/HostConfig/NetworkMode"));
+    let id = seen.text("/Id");
     let short = id.get(..SHORT).unwrap_or(id);
     let of_app = mode == NetworkMode::App;
-    let hostname = text(program.hostname.as_ref()).filter(|it| it != short);
-    let endpoints = seen.network_settings.as_ref().and_then(|it| it.networks.clone()).unwrap_or_default();
+    let hostname = seen.some_text("/Config/Hostname").filter(|it| it != short);
     // Engines add aliases of their own to the requested ones.
-    let added = [Some(short), program.hostname.as_deref()];
+    let added = [short, seen.text("/Config/Hostname")];
     // The engine's default network is none of the app's: a service is on it if it names none.
-    let endpoints = endpoints.iter().filter(|(name, _)| *name != ENGINE_NETWORK);
+    let endpoints = seen.fields("/NetworkSettings/Networks").filter(|(name, _)| *name != ENGINE_NETWORK);
     let attached = endpoints.map(|(name, it)| (labels::in_document(name, &labels).to_owned(), attachment(it, &added)));
     ContainerConfig {
-        labels: labels::of_owner(&labels),
         hostname: hostname.filter(|_| matches!(mode, NetworkMode::App | NetworkMode::None | NetworkMode::Host)),
-        domainname: text(program.domainname.as_ref()),
+        domainname: seen.some_text("/Config/Domainname"),
         networks: attached.filter(|_| of_app).collect(),
-        expose: set(program.exposed_ports.as_ref()),
-        ports: ports(&host),
-        mounts: mounts(&host, &labels).into_iter().chain(anonymous(program.volumes.as_ref())).collect(),
-        tmpfs: tmpfs(&host),
+        ports: ports(seen),
+        mounts: mounts(seen, &labels).into_iter().chain(anonymous(seen)).collect(),
+        tmpfs: tmpfs(seen),
         network_mode: mode,
-        ..rights(&host, facts, limits(&host, process(&program)))
+        ..rights(seen, facts, limits(seen, process(seen)))
     }
 }
 
 /// A container's environment, as a map. Of two values for a name the last one counts, as it does for the program.
-pub(super) fn env(list: Option<&Vec<String>>) -> BTreeMap<String, String> {
+pub(super) fn env(list: &[String]) -> BTreeMap<String, String> {
     let pair = |it: &String| {
         let (name, value) = it.split_once('=').unwrap_or((it, ""));
         (name.to_owned(), value.to_owned())
     };
-    list.into_iter().flatten().map(pair).collect()
+    list.iter().map(pair).collect()
 }
 
-/// A restart policy.
-pub(super) fn restart(policy: Option<&EngineRestartPolicy>) -> RestartPolicy {
-    let most = policy.and_then(|it| it.maximum_retry_count).and_then(|it| u32::try_from(it).ok()).unwrap_or(0);
-    match policy.and_then(|it| it.name) {
-        None | Some(RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO) => RestartPolicy::No,
-        Some(RestartPolicyNameEnum::ALWAYS) => RestartPolicy::Always,
-        Some(RestartPolicyNameEnum::UNLESS_STOPPED) => RestartPolicy::UnlessStopped,
-        Some(RestartPolicyNameEnum::ON_FAILURE) => RestartPolicy::OnFailure(most),
+/// A container's restart policy.
+pub(super) fn restart(seen: &EngineJson) -> RestartPolicy {
+    match seen.text("/HostConfig/RestartPolicy/Name") {
+        "always" => RestartPolicy::Always,
+        "unless-stopped" => RestartPolicy::UnlessStopped,
+        "on-failure" => {
+            RestartPolicy::OnFailure(u32::try_from(seen.number("/HostConfig/RestartPolicy/MaximumRetryCount")).unwrap_or(0))
+        }
+        _ => RestartPolicy::No,
     }
 }
 
 /// The process in it, and how it is stopped.
-fn process(program: &Program) -> ContainerConfig {
-    let grace = program.stop_timeout.and_then(|it| u64::try_from(it).ok());
+fn process(seen: &EngineJson) -> ContainerConfig {
+    let grace = seen.at("/Config/StopTimeout").and_then(Value::as_u64);
     let plain = ContainerConfig::default();
     ContainerConfig {
         // An empty list if the container has none: its creator cleared the image's.
-        command: Some(program.cmd.clone().unwrap_or_default()),
+        command: Some(seen.texts("/Config/Cmd")),
         // An empty list if the container has none: the image's was cleared.
-        entrypoint: Some(program.entrypoint.clone().unwrap_or_default()),
-        env: env(program.env.as_ref()),
-        working_dir: text(program.working_dir.as_ref()),
-        user: text(program.user.as_ref()),
-        open_stdin: program.open_stdin.unwrap_or(false),
-        tty: program.tty.unwrap_or(false),
-        stop_signal: text(program.stop_signal.as_ref()),
+        entrypoint: Some(seen.texts("/Config/Entrypoint")),
+        open_stdin: seen.is("/Config/OpenStdin"),
+        tty: seen.is("/Config/Tty"),
         stop_grace: grace.map_or(plain.stop_grace, Duration::from_secs),
-        health: program.healthcheck.as_ref().map(health),
-        ..plain
+        ..given(seen)
     }
 }
 
-fn health(seen: &HealthConfig) -> HealthCheck {
-    let span = |it: Option<i64>| Duration::from_nanos(it.and_then(|it| u64::try_from(it).ok()).unwrap_or(0));
-    HealthCheck {
-        test: seen.test.clone().unwrap_or_default(),
-        interval: span(seen.interval),
-        timeout: span(seen.timeout),
-        start_period: span(seen.start_period),
-        retries: seen.retries.and_then(|it| u32::try_from(it).ok()).unwrap_or(0),
-    }
+fn health(seen: &EngineJson) -> Option<HealthCheck> {
+    seen.at("/Config/Healthcheck")?;
+    let number = |name: &str| seen.number(&format!("/Config/Healthcheck/{name}"));
+    let span = |name: &str| Duration::from_nanos(u64::try_from(number(name)).unwrap_or(0));
+    Some(HealthCheck {
+        test: seen.texts("/Config/Healthcheck/Test"),
+        interval: span("Interval"),
+        timeout: span("Timeout"),
+        start_period: span("StartPeriod"),
+        retries: u32::try_from(number("Retries")).unwrap_or(0),
+    })
 }
 
-fn limits(host: &HostConfig, rest: ContainerConfig) -> ContainerConfig {
-    let number = |it: Option<i64>| it.unwrap_or(0).max(0);
-    let ulimits = host.ulimits.iter().flatten();
+fn limits(seen: &EngineJson, rest: ContainerConfig) -> ContainerConfig {
+    let integer = |name: &str| seen.at(&format!("/HostConfig/{name}")).and_then(Value::as_i64);
+    let number = |name: &str| integer(name).unwrap_or(0).max(0);
+    let ulimit = |it: EngineJson| {
+        let bound = |name: &str| it.at(name).and_then(Value::as_i64);
+        Some((it.at("/Name")?.as_str()?.to_owned(), (bound("/Soft")?, bound("/Hard")?)))
+    };
     ContainerConfig {
-        memory_bytes: number(host.memory),
-        memory_reservation_bytes: number(host.memory_reservation),
-        shm_bytes: host.shm_size.unwrap_or(rest.shm_bytes),
-        cpu_shares: number(host.cpu_shares),
-        cpu_quota: number(host.cpu_quota),
-        nano_cpus: number(host.nano_cpus),
-        cpuset: host.cpuset_cpus.clone().unwrap_or_default(),
-        pids_limit: number(host.pids_limit),
-        oom_kill_disable: host.oom_kill_disable.unwrap_or(false),
-        oom_score_adj: host.oom_score_adj.unwrap_or(0),
-        ulimits: ulimits.filter_map(|it| Some((it.name.clone()?, (it.soft?, it.hard?)))).collect(),
+        memory_bytes: number("Memory"),
+        memory_reservation_bytes: number("MemoryReservation"),
+        shm_bytes: integer("ShmSize").unwrap_or(rest.shm_bytes),
+        cpu_shares: number("CpuShares"),
+        cpu_quota: number("CpuQuota"),
+        nano_cpus: number("NanoCpus"),
+        cpuset: seen.text("/HostConfig/CpusetCpus").to_owned(),
+        pids_limit: number("PidsLimit"),
+        oom_kill_disable: seen.is("/HostConfig/OomKillDisable"),
+        oom_score_adj: integer("OomScoreAdj").unwrap_or(0),
+        ulimits: seen.items("/HostConfig/Ulimits").filter_map(ulimit).collect(),
         ..rest
     }
 }
 
-fn rights(host: &HostConfig, facts: &EngineFacts, rest: ContainerConfig) -> ContainerConfig {
-    // What an older engine does not name is its default.
-    let runtime = text(host.runtime.as_ref()).or_else(|| facts.runtime.clone());
+fn rights(seen: &EngineJson, facts: &EngineFacts, rest: ContainerConfig) -> ContainerConfig {
+    let is = |name: &str| seen.is(&format!("/HostConfig/{name}"));
+    let text = |name: &str| seen.some_text(&format!("/HostConfig/{name}"));
+    let list = |name: &str| seen.texts(&format!("/HostConfig/{name}"));
+    let set = |name: &str| list(name).into_iter().collect::<BTreeSet<_>>();
     ContainerConfig {
-        init: host.init.unwrap_or(false),
-        restart: restart(host.restart_policy.as_ref()),
-        privileged: host.privileged.unwrap_or(false),
-        read_only: host.readonly_rootfs.unwrap_or(false),
-        cap_add: capabilities(host.cap_add.as_ref()),
-        cap_drop: capabilities(host.cap_drop.as_ref()),
-        security_opt: security(host),
-        devices: devices(host),
-        device_cgroup_rules: set(host.device_cgroup_rules.as_ref()),
-        gpus: gpus(host),
-        group_add: set(host.group_add.as_ref()),
-        sysctls: host.sysctls.clone().unwrap_or_default().into_iter().collect(),
-        storage_opt: host.storage_opt.clone().unwrap_or_default().into_iter().collect(),
-        cgroup_parent: text(host.cgroup_parent.as_ref()),
-        runtime,
-        userns_mode: text(host.userns_mode.as_ref()),
-        uts: text(host.uts_mode.as_ref()),
-        pid: text(host.pid_mode.as_ref()),
-        ipc: text(host.ipc_mode.as_ref()).unwrap_or_else(|| "private".to_owned()),
-        dns: host.dns.clone().unwrap_or_default(),
-        dns_opt: host.dns_options.clone().unwrap_or_default(),
-        dns_search: host.dns_search.clone().unwrap_or_default(),
-        extra_hosts: set(host.extra_hosts.as_ref()),
+        init: is("Init"),
+        restart: restart(seen),
+        privileged: is("Privileged"),
+        read_only: is("ReadonlyRootfs"),
+        cap_add: capabilities(&list("CapAdd")),
+        cap_drop: capabilities(&list("CapDrop")),
+        security_opt: security(set("SecurityOpt")),
+        devices: devices(seen),
+        device_cgroup_rules: set("DeviceCgroupRules"),
+        gpus: gpus(seen),
+        group_add: set("GroupAdd"),
+        sysctls: seen.labels("/HostConfig/Sysctls"),
+        storage_opt: seen.labels("/HostConfig/StorageOpt"),
+        cgroup_parent: text("CgroupParent"),
+        // What an older engine does not name is its default.
+        runtime: text("Runtime").or_else(|| facts.runtime.clone()),
+        userns_mode: text("UsernsMode"),
+        uts: text("UTSMode"),
+        pid: text("PidMode"),
+        ipc: text("IpcMode").unwrap_or_else(|| "private".to_owned()),
+        dns: list("Dns"),
+        dns_opt: list("DnsOptions"),
+        dns_search: list("DnsSearch"),
+        extra_hosts: set("ExtraHosts"),
         ..rest
     }
 }
 
-fn capabilities(list: Option<&Vec<String>>) -> BTreeSet<String> {
-    list.into_iter().flatten().map(|it| it.to_uppercase()).map(|it| it.trim_start_matches("CAP_").to_owned()).collect()
+fn capabilities(list: &[String]) -> BTreeSet<String> {
+    list.iter().map(|it| it.to_uppercase()).map(|it| it.trim_start_matches("CAP_").to_owned()).collect()
 }
 
 /// Security options, without labels: engines add some by themselves, and those of a document are dropped.
-fn security(host: &HostConfig) -> BTreeSet<String> {
-    let mut all = set(host.security_opt.as_ref());
+fn security(mut all: BTreeSet<String>) -> BTreeSet<String> {
     all.retain(|it| !it.starts_with("label=") && !it.starts_with("label:"));
     all
 }
 
-fn devices(host: &HostConfig) -> BTreeSet<String> {
-    let part = |it: &Option<String>| it.clone().unwrap_or_default();
-    let all = host.devices.iter().flatten();
-    all.map(|it| format!("{}:{}:{}", part(&it.path_on_host), part(&it.path_in_container), part(&it.cgroup_permissions)))
-        .collect()
+fn devices(seen: &EngineJson) -> BTreeSet<String> {
+    let device = |it: EngineJson| {
+        format!("{}:{}:{}", it.text("/PathOnHost"), it.text("/PathInContainer"), it.text("/CgroupPermissions"))
+    };
+    seen.items("/HostConfig/Devices").map(device).collect()
 }
 
-fn gpus(host: &HostConfig) -> u32 {
-    let is_gpu = |it: &&bollard::models::DeviceRequest| it.capabilities.iter().flatten().flatten().any(|it| it == "gpu");
-    let counts = host.device_requests.iter().flatten().filter(is_gpu).filter_map(|it| it.count);
-    let count = counts.fold(0, i64::saturating_add);
+fn gpus(seen: &EngineJson) -> u32 {
+    let is_gpu = |it: &EngineJson| it.items("/Capabilities").any(|it| it.texts("").iter().any(|it| it == "gpu"));
+    let requests = seen.items("/HostConfig/DeviceRequests").filter(is_gpu);
+    let count = requests.map(|it| it.number("/Count")).fold(0, i64::saturating_add);
     u32::try_from(count).unwrap_or(0)
 }
 
@@ -232,27 +235,25 @@ pub(super) fn grace(seen: &EngineJson) -> Duration {
     grace.map_or(ContainerConfig::default().stop_grace, |it| Duration::from_secs(it.min(365 * 24 * 3600)))
 }
 
-fn attachment(seen: &EndpointSettings, added: &[Option<&str>]) -> NetworkAttachment {
-    let ipam = seen.ipam_config.clone().unwrap_or_default();
-    let mut aliases = set(seen.aliases.as_ref());
-    aliases.retain(|it| !added.contains(&Some(it)));
+fn attachment(seen: &Value, added: &[&str]) -> NetworkAttachment {
+    let seen = EngineJson(seen.clone());
     NetworkAttachment {
-        aliases,
-        ipv4: text(ipam.ipv4_address.as_ref()),
-        ipv6: text(ipam.ipv6_address.as_ref()),
-        link_local: set(ipam.link_local_ips.as_ref()),
+        aliases: seen.texts("/Aliases").into_iter().filter(|it| !added.contains(&it.as_str())).collect(),
+        ipv4: seen.some_text("/IPAMConfig/IPv4Address"),
+        ipv6: seen.some_text("/IPAMConfig/IPv6Address"),
+        link_local: seen.texts("/IPAMConfig/LinkLocalIPs").into_iter().collect(),
     }
 }
 
 /// The published ports of a container, as they were requested.
-pub(super) fn ports(host: &HostConfig) -> BTreeSet<Port> {
+pub(super) fn ports(seen: &EngineJson) -> BTreeSet<Port> {
     let mut all = BTreeSet::new();
-    for (inside, bindings) in host.port_bindings.iter().flatten() {
+    for (inside, bindings) in seen.fields("/HostConfig/PortBindings") {
         let (number, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
         let Ok(container) = number.parse() else { continue };
-        for binding in bindings.iter().flatten() {
-            let host_ip = binding.host_ip.clone().unwrap_or_default();
-            let text = binding.host_port.as_deref().unwrap_or_default();
+        for binding in EngineJson(bindings.clone()).items("") {
+            let host_ip = binding.text("/HostIp").to_owned();
+            let text = binding.text("/HostPort");
             let (first, last) = text.split_once('-').unwrap_or((text, text));
             let number = |it: &str| it.parse().ok().filter(|it| *it != 0);
             let (host, last) = (number(first), number(last));
@@ -263,7 +264,7 @@ pub(super) fn ports(host: &HostConfig) -> BTreeSet<Port> {
     all
 }
 
-fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
+fn mounts(seen: &EngineJson, labels: &Labels) -> BTreeSet<Mount> {
     let bind = |from: &str, path: &str, access: MountMode, propagation: Propagation| {
         let path = path.to_owned();
         if from.starts_with('/') {
@@ -276,7 +277,8 @@ fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
             }
         }
     };
-    let binds = host.binds.iter().flatten().filter_map(|it| {
+    let binds = seen.texts("/HostConfig/Binds");
+    let binds = binds.iter().filter_map(|it| {
         let mut parts = it.splitn(3, ':');
         let (from, path) = (parts.next()?, parts.next()?);
         let options: Vec<&str> = parts.next().unwrap_or_default().split(',').collect();
@@ -284,35 +286,27 @@ fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
         let propagation = options.into_iter().find_map(Propagation::named).unwrap_or_default();
         Some(bind(from, path, access, propagation))
     });
-    let mounts = host.mounts.iter().flatten().filter_map(|it| {
-        let access = if it.read_only == Some(true) { MountMode::ReadOnly } else { MountMode::Write };
-        let kept = matches!(it.typ, Some(MountType::BIND | MountType::VOLUME));
-        kept.then_some(bind(it.source.as_deref()?, it.target.as_deref()?, access, Propagation::default()))
+    let mounts = seen.items("/HostConfig/Mounts").filter_map(|it| {
+        let access = if it.is("/ReadOnly") { MountMode::ReadOnly } else { MountMode::Write };
+        let (from, path) = (it.at("/Source")?.as_str()?, it.at("/Target")?.as_str()?);
+        matches!(it.text("/Type"), "bind" | "volume").then(|| bind(from, path, access, Propagation::default()))
     });
     binds.chain(mounts).collect()
 }
 
 /// tmpfs mounts, in either of the forms in which an engine takes them.
-fn tmpfs(host: &HostConfig) -> BTreeMap<String, String> {
-    let mounts = host.mounts.iter().flatten().filter(|it| it.typ == Some(MountType::TMPFS));
+fn tmpfs(seen: &EngineJson) -> BTreeMap<String, String> {
+    let mounts = seen.items("/HostConfig/Mounts").filter(|it| it.text("/Type") == "tmpfs");
     let mounts = mounts.filter_map(|it| {
-        let options = it.tmpfs_options.clone().unwrap_or_default();
-        let size = options.size_bytes.filter(|it| *it > 0).map(|it| format!("size={it}"));
-        let mode = options.mode.filter(|it| *it > 0).map(|it| format!("mode={it:o}"));
-        Some((it.target.clone()?, size.into_iter().chain(mode).collect::<Vec<_>>().join(",")))
+        let number = |name: &str| Some(it.number(name)).filter(|it| *it > 0);
+        let size = number("/TmpfsOptions/SizeBytes").map(|it| format!("size={it}"));
+        let mode = number("/TmpfsOptions/Mode").map(|it| format!("mode={it:o}"));
+        Some((it.some_text("/Target")?, size.into_iter().chain(mode).collect::<Vec<_>>().join(",")))
     });
-    host.tmpfs.clone().unwrap_or_default().into_iter().chain(mounts).collect()
+    seen.labels("/HostConfig/Tmpfs").into_iter().chain(mounts).collect()
 }
 
 /// Anonymous volumes.
-fn anonymous(paths: Option<&Vec<String>>) -> impl Iterator<Item = Mount> {
-    set(paths).into_iter().map(|path| Mount::Anonymous { path })
-}
-
-fn set(list: Option<&Vec<String>>) -> BTreeSet<String> {
-    list.into_iter().flatten().cloned().collect()
-}
-
-fn text(it: Option<&String>) -> Option<String> {
-    it.filter(|it| !it.is_empty()).cloned()
+fn anonymous(seen: &EngineJson) -> impl Iterator<Item = Mount> {
+    seen.keys("/Config/Volumes").map(|path| Mount::Anonymous { path: path.clone() })
 }

@@ -3,12 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
-    HostConfigLogConfig, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy as EngineRestartPolicy,
-    RestartPolicyNameEnum,
-};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::linux::engine::labels::{self, Labels};
 use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, RestartPolicy, SERVICE_NAMESPACE};
@@ -33,49 +29,111 @@ pub(super) struct LaterEndpoint {
 pub(super) type Endpoints = BTreeMap<String, LaterEndpoint>;
 
 /// The body of the request that creates a container. `base` is what its image gives, if that is known.
-pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> ContainerCreateBody {
+pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> Value {
     let config = &spec.config;
     let (mode, first, later) = networks(spec);
-    ContainerCreateBody {
-        image: Some(spec.image.as_str().to_owned()),
-        cmd: base.map_or_else(|| config.command.clone(), |base| config.command_on(base)),
-        entrypoint: config.entrypoint.clone(),
-        env: Some(config.env.iter().chain(&spec.env_at_creation).map(|(name, value)| format!("{name}={value}")).collect()),
-        labels: Some(all_labels(spec, base, &later).into_iter().collect()),
-        working_dir: config.working_dir.clone(),
-        user: config.user.clone(),
-        open_stdin: config.open_stdin.then_some(true),
-        tty: Some(config.tty),
-        stop_signal: config.stop_signal.clone(),
-        stop_timeout: i64::try_from(config.stop_grace.as_secs()).ok(),
-        healthcheck: config.health.as_ref().map(health),
-        hostname: config.hostname.clone(),
-        domainname: config.domainname.clone(),
-        exposed_ports: some(exposed(config)),
-        volumes: some(config.mounts.iter().filter_map(anonymous).collect()),
-        host_config: Some(HostConfig {
-            network_mode: mode,
-            binds: some(config.mounts.iter().filter_map(|it| bind(spec.key.app, it)).collect()),
-            port_bindings: Some(bindings(spec)).filter(|it| !it.is_empty()).map(|it| it.into_iter().collect()),
-            pid_mode: config.pid.as_deref().map(|it| namespace(spec, it)),
-            ipc_mode: Some(namespace(spec, &config.ipc)),
-            ..limits(config, rights(config))
-        }),
-        networking_config: first.map(|(name, endpoint)| {
-            let endpoint = EndpointSettings { mac_address: config.mac_address.clone(), ..endpoint };
-            NetworkingConfig { endpoints_config: Some([(name, endpoint)].into_iter().collect()) }
-        }),
-        ..ContainerCreateBody::default()
+    let env = config.env.iter().chain(&spec.env_at_creation).map(|(name, value)| format!("{name}={value}"));
+    let mut body = Fields::default();
+    body.set("Image", spec.image.as_str());
+    body.given("Cmd", base.map_or_else(|| config.command.clone(), |base| config.command_on(base)));
+    body.given("Entrypoint", config.entrypoint.clone());
+    body.set("Env", env.collect::<Vec<_>>());
+    body.set("Labels", object(&all_labels(spec, base, &later)));
+    body.given("WorkingDir", config.working_dir.clone());
+    body.given("User", config.user.clone());
+    body.some("OpenStdin", config.open_stdin);
+    body.set("Tty", config.tty);
+    body.given("StopSignal", config.stop_signal.clone());
+    body.given("StopTimeout", i64::try_from(config.stop_grace.as_secs()).ok());
+    body.given("Healthcheck", config.health.as_ref().map(health));
+    body.given("Hostname", config.hostname.clone());
+    body.given("Domainname", config.domainname.clone());
+    body.some("ExposedPorts", keys(exposed(config)));
+    body.some("Volumes", keys(config.mounts.iter().filter_map(anonymous).collect()));
+    body.set("HostConfig", host_config(spec, mode));
+    if let Some((name, mut endpoint)) = first {
+        endpoint.given("MacAddress", config.mac_address.clone());
+        body.set("NetworkingConfig", json!({"EndpointsConfig": {name: endpoint.value()}}));
     }
+    body.value()
+}
+
+/// What a container has of the host.
+fn host_config(spec: &ContainerSpec, mode: Option<String>) -> Value {
+    let config = &spec.config;
+    let mut host = Fields::default();
+    host.given("NetworkMode", mode);
+    host.some("Binds", config.mounts.iter().filter_map(|it| bind(spec.key.app, it)).collect::<Vec<_>>());
+    host.some("PortBindings", bindings(spec));
+    host.given("PidMode", config.pid.as_deref().map(|it| namespace(spec, it)));
+    host.set("IpcMode", namespace(spec, &config.ipc));
+    rights(config, &mut host);
+    limits(config, &mut host);
+    host.value()
+}
+
+/// A JSON object to which fields are added.
+#[derive(Debug, Default)]
+pub(super) struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Sets a field.
+    pub(super) fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.insert(name, value.into());
+    }
+
+    /// Sets a field that has a value.
+    pub(super) fn given(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.insert(name, value.into());
+        }
+    }
+
+    /// Sets a field unless its value is `false`, 0 or empty.
+    pub(super) fn some(&mut self, name: &str, value: impl Into<Value>) {
+        self.insert_some(name, value.into());
+    }
+
+    pub(super) fn value(self) -> Value {
+        Value::Object(self.0)
+    }
+
+    fn insert(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
+    }
+
+    fn insert_some(&mut self, name: &str, value: Value) {
+        let is_some = match &value {
+            Value::Null => false,
+            Value::Bool(it) => *it,
+            Value::Number(it) => it.as_i64() != Some(0),
+            Value::String(it) => !it.is_empty(),
+            Value::Array(it) => !it.is_empty(),
+            Value::Object(it) => !it.is_empty(),
+        };
+        if is_some {
+            self.insert(name, value);
+        }
+    }
+}
+
+/// Texts by name, as a JSON object.
+pub(super) fn object(texts: &BTreeMap<String, String>) -> Value {
+    texts.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect()
+}
+
+/// Names as an engine takes a set of them: an object with an empty object for each.
+fn keys(names: Vec<String>) -> Value {
+    names.into_iter().map(|name| (name, Value::Object(Map::new()))).collect()
 }
 
 /// The networks a container is to be connected to once it exists.
 pub(super) fn later(labels: &Labels) -> Endpoints {
     // A label that another program broke counts as none.
-    labels.get(labels::NETWORKS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    labels.get(labels::NETWORKS).and_then(|text| serde_json::from_slice(text.as_bytes()).ok()).unwrap_or_default()
 }
 
-type First = Option<(String, EndpointSettings)>;
+type First = Option<(String, Fields)>;
 
 /// The network mode, the network a container is created on, and its further networks.
 fn networks(spec: &ContainerSpec) -> (Option<String>, First, Endpoints) {
@@ -120,17 +178,15 @@ impl From<&NetworkAttachment> for LaterEndpoint {
 
 impl LaterEndpoint {
     /// The engine's form.
-    pub(super) fn settings(&self) -> EndpointSettings {
-        let fixed = self.ipv4.is_some() || self.ipv6.is_some() || !self.link_local.is_empty();
-        EndpointSettings {
-            aliases: some(self.aliases.iter().cloned().collect()),
-            ipam_config: fixed.then(|| EndpointIpamConfig {
-                ipv4_address: self.ipv4.clone(),
-                ipv6_address: self.ipv6.clone(),
-                link_local_ips: some(self.link_local.iter().cloned().collect()),
-            }),
-            ..EndpointSettings::default()
-        }
+    pub(super) fn settings(&self) -> Fields {
+        let mut ipam = Fields::default();
+        ipam.given("IPv4Address", self.ipv4.clone());
+        ipam.given("IPv6Address", self.ipv6.clone());
+        ipam.some("LinkLocalIPs", list(&self.link_local));
+        let mut settings = Fields::default();
+        settings.some("Aliases", list(&self.aliases));
+        settings.some("IPAMConfig", ipam.value());
+        settings
     }
 }
 
@@ -177,119 +233,96 @@ fn exposed(config: &ContainerConfig) -> Vec<String> {
     config.expose.iter().cloned().chain(published).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn bindings(spec: &ContainerSpec) -> BTreeMap<String, Option<Vec<PortBinding>>> {
-    let mut all = BTreeMap::<_, Option<Vec<PortBinding>>>::new();
+fn bindings(spec: &ContainerSpec) -> Value {
+    let mut all = BTreeMap::<_, Vec<Value>>::new();
     for port in &spec.config.ports {
         let host = spec.ports.get(port).copied().or(port.host);
         let host_port = host.map(|it| it.to_string()).unwrap_or_default();
-        let binding = PortBinding { host_ip: Some(port.host_ip.clone()), host_port: Some(host_port) };
-        all.entry(format!("{}/{}", port.container, port.protocol)).or_default().get_or_insert_default().push(binding);
+        let binding = json!({"HostIp": port.host_ip, "HostPort": host_port});
+        all.entry(format!("{}/{}", port.container, port.protocol)).or_default().push(binding);
     }
-    all
+    all.into_iter().collect()
 }
 
-fn health(it: &HealthCheck) -> HealthConfig {
-    let nanos = |it: Duration| i64::try_from(it.as_nanos()).ok().filter(|it| *it > 0);
-    HealthConfig {
-        test: some(it.test.clone()),
-        interval: nanos(it.interval),
-        timeout: nanos(it.timeout),
-        start_period: nanos(it.start_period),
-        retries: number(i64::from(it.retries)),
-        start_interval: None,
-    }
+fn health(it: &HealthCheck) -> Value {
+    let nanos = |it: Duration| i64::try_from(it.as_nanos()).unwrap_or(0);
+    let mut health = Fields::default();
+    health.some("Test", it.test.clone());
+    health.some("Interval", nanos(it.interval));
+    health.some("Timeout", nanos(it.timeout));
+    health.some("StartPeriod", nanos(it.start_period));
+    health.some("Retries", it.retries);
+    health.value()
 }
 
 /// A container's privileges, devices and namespaces.
-fn rights(config: &ContainerConfig) -> HostConfig {
-    HostConfig {
-        init: Some(config.init),
-        restart_policy: Some(restart(config.restart)),
-        privileged: Some(config.privileged),
-        readonly_rootfs: Some(config.read_only),
-        cap_add: set(&config.cap_add),
-        cap_drop: set(&config.cap_drop),
-        security_opt: set(&config.security_opt),
-        devices: some(config.devices.iter().map(|it| device(it)).collect()),
-        device_cgroup_rules: set(&config.device_cgroup_rules),
-        device_requests: (config.gpus > 0).then(|| vec![gpus(config.gpus)]),
-        group_add: set(&config.group_add),
-        sysctls: map(&config.sysctls),
-        storage_opt: map(&config.storage_opt),
-        tmpfs: map(&config.tmpfs),
-        cgroup_parent: config.cgroup_parent.clone(),
-        runtime: config.runtime.clone(),
-        userns_mode: config.userns_mode.clone(),
-        uts_mode: config.uts.clone(),
-        dns: some(config.dns.clone()),
-        dns_options: some(config.dns_opt.clone()),
-        dns_search: some(config.dns_search.clone()),
-        extra_hosts: set(&config.extra_hosts),
-        ..HostConfig::default()
+fn rights(config: &ContainerConfig, host: &mut Fields) {
+    host.set("Init", config.init);
+    host.set("RestartPolicy", restart(config.restart));
+    host.set("Privileged", config.privileged);
+    host.set("ReadonlyRootfs", config.read_only);
+    host.some("CapAdd", list(&config.cap_add));
+    host.some("CapDrop", list(&config.cap_drop));
+    host.some("SecurityOpt", list(&config.security_opt));
+    host.some("Devices", config.devices.iter().map(|it| device(it)).collect::<Vec<_>>());
+    host.some("DeviceCgroupRules", list(&config.device_cgroup_rules));
+    if config.gpus > 0 {
+        host.set("DeviceRequests", json!([{"Count": config.gpus, "Capabilities": [["gpu"]]}]));
     }
+    host.some("GroupAdd", list(&config.group_add));
+    host.some("Sysctls", object(&config.sysctls));
+    host.some("StorageOpt", object(&config.storage_opt));
+    host.some("Tmpfs", object(&config.tmpfs));
+    host.given("CgroupParent", config.cgroup_parent.clone());
+    host.given("Runtime", config.runtime.clone());
+    host.given("UsernsMode", config.userns_mode.clone());
+    host.given("UTSMode", config.uts.clone());
+    host.some("Dns", config.dns.clone());
+    host.some("DnsOptions", config.dns_opt.clone());
+    host.some("DnsSearch", config.dns_search.clone());
+    host.some("ExtraHosts", list(&config.extra_hosts));
 }
 
 /// A container's resource limits. A resource without a limit is left out: a kernel without its controller rejects even "none".
-fn limits(config: &ContainerConfig, rest: HostConfig) -> HostConfig {
-    let ulimit = |(name, (soft, hard)): (&String, &(i64, i64))| ResourcesUlimits {
-        name: Some(name.clone()),
-        soft: Some(*soft),
-        hard: Some(*hard),
-    };
-    HostConfig {
-        log_config: config.logging.as_ref().map(|it| HostConfigLogConfig {
-            typ: Some(it.driver.clone()),
-            config: Some(it.options.clone().into_iter().collect()),
-        }),
-        memory: number(config.memory_bytes),
-        memory_reservation: number(config.memory_reservation_bytes),
-        shm_size: number(config.shm_bytes),
-        cpu_shares: number(config.cpu_shares),
-        cpu_quota: number(config.cpu_quota),
-        nano_cpus: number(config.nano_cpus),
-        cpuset_cpus: Some(config.cpuset.clone()).filter(|it| !it.is_empty()),
-        pids_limit: number(config.pids_limit),
-        oom_kill_disable: config.oom_kill_disable.then_some(true),
-        oom_score_adj: number(config.oom_score_adj),
-        ulimits: some(config.ulimits.iter().map(ulimit).collect()),
-        ..rest
+fn limits(config: &ContainerConfig, host: &mut Fields) {
+    let ulimit = |(name, (soft, hard)): (&String, &(i64, i64))| json!({"Name": name, "Soft": soft, "Hard": hard});
+    if let Some(logging) = &config.logging {
+        host.set("LogConfig", json!({"Type": logging.driver, "Config": object(&logging.options)}));
     }
+    host.some("Memory", config.memory_bytes);
+    host.some("MemoryReservation", config.memory_reservation_bytes);
+    host.some("ShmSize", config.shm_bytes);
+    host.some("CpuShares", config.cpu_shares);
+    host.some("CpuQuota", config.cpu_quota);
+    host.some("NanoCpus", config.nano_cpus);
+    host.some("CpusetCpus", config.cpuset.as_str());
+    host.some("PidsLimit", config.pids_limit);
+    host.some("OomKillDisable", config.oom_kill_disable);
+    host.some("OomScoreAdj", config.oom_score_adj);
+    host.some("Ulimits", config.ulimits.iter().map(ulimit).collect::<Vec<_>>());
 }
 
 /// A restart policy in the engine's form.
-pub(super) fn restart(policy: RestartPolicy) -> EngineRestartPolicy {
+pub(super) fn restart(policy: RestartPolicy) -> Value {
     let (name, most) = match policy {
-        RestartPolicy::No => (RestartPolicyNameEnum::NO, None),
-        RestartPolicy::Always => (RestartPolicyNameEnum::ALWAYS, None),
-        RestartPolicy::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
-        RestartPolicy::OnFailure(most) => (RestartPolicyNameEnum::ON_FAILURE, number(i64::from(most))),
+        RestartPolicy::No => ("no", 0),
+        RestartPolicy::Always => ("always", 0),
+        RestartPolicy::UnlessStopped => ("unless-stopped", 0),
+        RestartPolicy::OnFailure(most) => ("on-failure", most),
     };
-    EngineRestartPolicy { name: Some(name), maximum_retry_count: most }
+    let mut restart = Fields::default();
+    restart.set("Name", name);
+    restart.some("MaximumRetryCount", most);
+    restart.value()
 }
 
-fn device(text: &str) -> DeviceMapping {
-    let mut parts = text.splitn(3, ':').map(str::to_owned);
-    let host = parts.next();
-    let inside = parts.next().or_else(|| host.clone());
-    DeviceMapping { path_on_host: host, path_in_container: inside, cgroup_permissions: parts.next().or(Some("rwm".to_owned())) }
+fn device(text: &str) -> Value {
+    let mut parts = text.splitn(3, ':');
+    let host = parts.next().unwrap_or_default();
+    let inside = parts.next().unwrap_or(host);
+    json!({"PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": parts.next().unwrap_or("rwm")})
 }
 
-fn gpus(count: u32) -> DeviceRequest {
-    DeviceRequest { count: Some(count.into()), capabilities: Some(vec![vec!["gpu".to_owned()]]), ..DeviceRequest::default() }
-}
-
-fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
-    Some(list).filter(|it| !it.is_empty())
-}
-
-fn set(set: &BTreeSet<String>) -> Option<Vec<String>> {
-    some(set.iter().cloned().collect())
-}
-
-fn map<M: FromIterator<(String, String)>>(map: &BTreeMap<String, String>) -> Option<M> {
-    (!map.is_empty()).then(|| map.clone().into_iter().collect())
-}
-
-fn number(it: i64) -> Option<i64> {
-    Some(it).filter(|it| *it != 0)
+fn list(set: &BTreeSet<String>) -> Value {
+    set.iter().map(String::as_str).collect()
 }

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bollard::exec::CreateExecOptions;
 use futures_util::StreamExt;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -71,16 +70,12 @@ impl Engine {
         what: &str,
     ) -> Result<Option<(String, String, String)>, EngineError> {
         let connection = self.connection().await?;
-        let options = CreateExecOptions {
-            cmd: Some(hook.command.clone()),
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            ..CreateExecOptions::default()
-        };
-        match connection.docker.create_exec(&which.id.0, options).await {
+        let body = json!({"Cmd": hook.command, "AttachStdout": true, "AttachStderr": true});
+        match self.post(&connection, &format!("/containers/{}/exec", which.id.0), &body).await {
             Ok(made) => {
-                let path = format!("{}/exec/{}/start", connection.version_path(), made.id);
-                Ok(Some((made.id, connection.facts.host().to_owned(), path)))
+                let id = made.text("/Id").to_owned();
+                let path = format!("{}/exec/{id}/start", connection.version_path());
+                Ok(Some((id, connection.facts.host().to_owned(), path)))
             }
             // It does not run: it has nothing to be prepared.
             Err(error) if is_missing(&error) || is_conflict(&error) => Ok(None),

@@ -6,12 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use bollard::errors::Error;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::linux::engine::labels::Labels;
-use crate::linux::engine::transport;
 
 /// A JSON value from an engine.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +46,16 @@ impl EngineJson {
         list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
+    /// The strings of a list, if there is one.
+    pub(super) fn some_texts(&self, pointer: &str) -> Option<Vec<String>> {
+        self.at(pointer).filter(|it| it.is_array()).map(|_| self.texts(pointer))
+    }
+
+    /// The names of an object's fields.
+    pub(super) fn keys(&self, pointer: &str) -> impl Iterator<Item = &String> {
+        self.fields(pointer).map(|(name, _)| name)
+    }
+
     /// The strings of an object.
     pub(super) fn labels(&self, pointer: &str) -> Labels {
         let pair = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
@@ -65,11 +72,6 @@ impl EngineJson {
         self.at(pointer).and_then(Value::as_array).into_iter().flatten().map(|it| Self(it.clone()))
     }
 
-    /// Part of it, in the client library's type. `None`: it is missing, or has a term that the library does not know.
-    pub(super) fn part<T: DeserializeOwned>(&self, pointer: &str) -> Option<T> {
-        T::deserialize(self.at(pointer)?).ok()
-    }
-
     /// The networks that a container is attached to: their ids, by name.
     pub(super) fn networks(&self) -> Option<BTreeMap<String, String>> {
         self.at("/NetworkSettings/Networks")?;
@@ -78,15 +80,6 @@ impl EngineJson {
             (name.clone(), id.to_owned())
         };
         Some(self.fields("/NetworkSettings/Networks").map(id).collect())
-    }
-}
-
-/// The items of a document that must be a list.
-pub(super) fn list(said: EngineJson) -> Result<Vec<EngineJson>, Error> {
-    match said.0 {
-        Value::Array(items) => Ok(items.into_iter().map(EngineJson).collect()),
-        Value::Null => Ok(Vec::new()),
-        _ => Err(transport::not_understood("it is no list")),
     }
 }
 
@@ -106,6 +99,5 @@ mod tests {
         assert_eq!(said.labels("/Labels"), [("a".to_owned(), "b".to_owned())].into());
         assert_eq!(said.texts("/Names"), ["/x"]);
         assert_eq!(said.networks().unwrap().len(), 2);
-        assert!(list(said).is_err() && list(EngineJson::default()).is_ok_and(|it| it.is_empty()));
     }
 }

@@ -4,14 +4,13 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use bollard::query_parameters::ImportImageOptions;
 use futures_util::{StreamExt, stream};
 use hyper::body::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::linux::engine::room::room_for;
-use crate::linux::engine::{CALL, Engine, errors};
+use crate::linux::engine::{CALL, Engine, errors, transport};
 use crate::port::EngineError;
 use crate::state::ImageRef;
 
@@ -46,9 +45,10 @@ impl Engine {
         let what = format!("load {name}");
         self.has_room(&connection, &what, |_| true, room_for(size_bytes))?;
         let body = stream::unfold(parts, async |mut parts| Some((parts.recv().await?, parts)));
-        let options = ImportImageOptions { quiet: true, ..ImportImageOptions::default() };
-        let mut answer = pin!(connection.docker.import_image_stream(options, body, None));
+        let path = format!("{}/images/load?quiet=true", connection.version_path());
         let load = async {
+            let answer = transport::upload(connection.facts.host(), &path, body).await;
+            let mut answer = pin!(answer.map_err(|error| errors::sort(&what, &error))?);
             while let Some(line) = answer.next().await {
                 line.map_err(|error| errors::sort(&what, &error))?;
             }

@@ -5,18 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ImageConfig};
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
-use serde::Deserialize;
+use serde_json::{Map, Value};
 use tracing::{debug, warn};
 
 use crate::linux::engine::connection::{EngineConnection, moment};
 use crate::linux::engine::errors::{found, is_port_taken, sort};
-use crate::linux::engine::json::{EngineJson, list};
+use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::known::{ContainerCache, KnownContainer, ListedState};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::lists::ListKind;
-use crate::linux::engine::{Engine, decode, encode, transport};
+use crate::linux::engine::{Engine, decode, encode, resources, snapshots, transport};
 use crate::port::{EngineError, EngineSnapshot};
 use crate::state::config::RestartPolicy;
 use crate::state::hook::UpdateHook;
@@ -33,21 +32,21 @@ impl Engine {
         let connection = self.connection().await?;
         let _held_back = self.hold_events_back();
         let containers = async {
-            let all = self.list(&connection, "list containers", "/containers/json?all=true").await?;
-            self.containers(&connection, &all).await
+            let ours = self.list(&connection, "list containers", "/containers/json?all=true", |it| ListedContainer::new(&it));
+            self.containers(&connection, ours.await?).await
         };
         let containers = self.listed(|it| &mut it.containers, containers);
-        let images = async {
-            let all = self.list(&connection, "list images", "/images/json?digests=true").await?;
-            Ok(all.iter().filter_map(image).collect())
-        };
+        let images = self.list(&connection, "list images", "/images/json?digests=true", |it| image(&it));
         let images = self.listed(|it| &mut it.images, images);
-        let networks = async { Ok(super::resources::networks(self.list(&connection, "list networks", "/networks").await?)) };
+        let networks = async {
+            let ours = self.list(&connection, "list networks", "/networks", |it| Some(it).filter(resources::is_ours));
+            Ok(resources::networks(ours.await?))
+        };
         let networks = self.listed(|it| &mut it.networks, networks);
         let volumes = async {
-            let all = self.get(&connection, "/volumes").await.map_err(|error| sort("list volumes", &error))?;
-            let snapshots = super::snapshots::snapshots(all.items("/Volumes"));
-            Ok((super::resources::volumes(all.items("/Volumes")), snapshots))
+            let ours =
+                self.list(&connection, "list volumes", "/volumes", |it| Some(it).filter(resources::is_our_volume)).await?;
+            Ok((resources::volumes(ours.iter()), snapshots::snapshots(ours.iter())))
         };
         let volumes = self.listed(|it| &mut it.volumes, volumes);
         let (containers, images, networks, (volumes, snapshots)) = try_join!(containers, images, networks, volumes)?;
@@ -57,14 +56,19 @@ impl Engine {
         Ok(EngineSnapshot { containers, images, networks, volumes, snapshots })
     }
 
-    /// Requests a list. `what` completes "cannot …".
-    pub(super) async fn list(
+    /// Requests a list, and returns what `keep` makes of its items. Of the others, none stays in memory: an engine may have a
+    /// thousand foreign containers. `what` completes "cannot …".
+    pub(super) async fn list<T>(
         &self,
         connection: &EngineConnection,
         what: &str,
         path: &str,
-    ) -> Result<Vec<EngineJson>, EngineError> {
-        self.get(connection, path).await.and_then(list).map_err(|error| sort(what, &error))
+        keep: impl Fn(EngineJson) -> Option<T>,
+    ) -> Result<Vec<T>, EngineError> {
+        let mut kept = Vec::new();
+        let path = format!("{}{path}", connection.version_path());
+        let listed = transport::items(connection.facts.host(), &path, &mut |it| kept.extend(keep(EngineJson(it)))).await;
+        listed.map(|()| kept).map_err(|error| sort(what, &error))
     }
 
     /// Inspects a container; `None` if there is none.
@@ -133,8 +137,7 @@ impl Engine {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             details => details.ok().flatten(),
         };
-        let config = image.and_then(|it| image_config(&it));
-        Ok(config.map(|it| Arc::new(decode::base(&it, &connection.facts, on_host))))
+        Ok(image.map(|it| Arc::new(decode::base(&it, &connection.facts, on_host))))
     }
 
     /// Adds the outcome of each container that was inspected.
@@ -148,16 +151,22 @@ impl Engine {
         Ok(())
     }
 
-    async fn containers(&self, connection: &EngineConnection, list: &[EngineJson]) -> Result<Vec<Container>, EngineError> {
-        let ours: Vec<_> = list.iter().filter_map(|json| Some((ListedContainer::new(json)?, json))).collect();
+    async fn containers(
+        &self,
+        connection: &EngineConnection,
+        ours: Vec<ListedContainer>,
+    ) -> Result<Vec<Container>, EngineError> {
         let (mut just_created, mut new) = (Vec::new(), Vec::new());
         {
             let mut cache = self.container_cache.borrow_mut();
-            let listed = ours.iter().map(|(it, _)| (&it.id, ListedState { name: &it.name, state: &it.state }));
+            let listed = ours.iter().map(|it| (&it.id, ListedState { name: &it.name, state: &it.state }));
             cache.follow_list(&listed.collect());
-            cache.begin_inspections(ours.iter().map(|(it, _)| &it.id));
-            for (listed, json) in ours.into_iter().filter(|(it, _)| !cache.known.contains_key(&it.id)).collect::<Vec<_>>() {
-                match cache.take_created(&listed.id).and_then(|noted| created(&listed, json, noted)) {
+            cache.begin_inspections(ours.iter().map(|it| &it.id));
+            for listed in ours {
+                if cache.known.contains_key(&listed.id) {
+                    continue;
+                }
+                match cache.take_created(&listed.id).and_then(|noted| created(&listed, noted)) {
                     Some(seen) => just_created.push(seen),
                     None => new.push(listed),
                 }
@@ -168,7 +177,7 @@ impl Engine {
         let mut looked: Vec<_> = looked.into_iter().flatten().chain(just_created).collect();
         self.log_outcomes(connection, &mut looked).await?;
         let mut all = self.remember(looked);
-        self.log_owners(connection, list, &mut all).await?;
+        self.log_owners(connection, &mut all).await?;
         all.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(all)
     }
@@ -193,52 +202,49 @@ impl Engine {
 
     /// For each container that shares namespaces: since when their owners run, and whether they exist. The owners may be
     /// foreign.
-    async fn log_owners(
-        &self,
-        connection: &EngineConnection,
-        list: &[EngineJson],
-        all: &mut [Container],
-    ) -> Result<(), EngineError> {
-        let names = |it: &EngineJson| [it.text("/Id").to_owned()].into_iter().chain(it.texts("/Names"));
-        let there: BTreeSet<_> = list.iter().flat_map(names).map(|it| it.trim_start_matches('/').to_owned()).collect();
+    async fn log_owners(&self, connection: &EngineConnection, all: &mut [Container]) -> Result<(), EngineError> {
         let since = |it: &Container| it.started.filter(|_| it.phase == ContainerPhase::Running);
+        let ours = all.iter().map(|it| (it.id.0.clone(), NamespaceOwner::Exists(since(it))));
+        let mut owners: BTreeMap<String, NamespaceOwner> = ours.collect();
         let mut others = BTreeSet::new();
-        let mut owners: BTreeMap<String, Option<EngineTime>> = all.iter().map(|it| (it.id.0.clone(), since(it))).collect();
         for container in all.iter_mut() {
             let shared: BTreeSet<_> = container.shares.values().map(|it| it.0.clone()).collect();
-            container.is_orphaned = !shared.iter().all(|it| there.contains(it.as_str()));
-            if container.phase != ContainerPhase::Running || container.is_orphaned {
-                continue;
-            }
             for owner in shared {
-                let since = if let Some(since) = owners.get(&owner) {
-                    *since
+                let state = if let Some(state) = owners.get(&owner) {
+                    *state
                 } else {
                     others.insert(owner.clone());
-                    let since = self.runs_since(connection, &owner, &container.key).await?;
-                    *owners.entry(owner).or_insert(since)
+                    let state = self.owner(connection, &owner, &container.key).await?;
+                    *owners.entry(owner).or_insert(state)
                 };
-                container.shares_since = container.shares_since.max(since);
+                match state {
+                    NamespaceOwner::Gone => container.is_orphaned = true,
+                    NamespaceOwner::Exists(since) => container.shares_since = container.shares_since.max(since),
+                }
+            }
+            if container.phase != ContainerPhase::Running || container.is_orphaned {
+                container.shares_since = None;
             }
         }
         self.container_cache.borrow_mut().owners = others;
         Ok(())
     }
 
-    /// Since when a container runs whose namespace one of the agent's containers shares. `None`: it does not run.
-    async fn runs_since(
+    /// The container whose namespace one of the agent's containers shares.
+    async fn owner(
         &self,
         connection: &EngineConnection,
         owner: &str,
         sharer: &ServiceKey,
-    ) -> Result<Option<EngineTime>, EngineError> {
+    ) -> Result<NamespaceOwner, EngineError> {
         let what = format!("look at the container whose namespace {sharer} shares");
         let details = match self.details_of(connection, owner, &what).await {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
+            Ok(None) => return Ok(NamespaceOwner::Gone),
             details => details.ok().flatten().unwrap_or_default(),
         };
         let runs = phase(&details) == Some(ContainerPhase::Running);
-        Ok(moment(details.text("/State/StartedAt")).filter(|_| runs))
+        Ok(NamespaceOwner::Exists(moment(details.text("/State/StartedAt")).filter(|_| runs)))
     }
 
     /// Inspects a container. If the engine responds but cannot describe it, the listed fields must do: one broken container is
@@ -269,12 +275,9 @@ impl Engine {
         let made = if let Some(hash) = listed.labels.get(labels::CONFIG) {
             Origin::Ours(ConfigHash(hash.clone()))
         } else {
-            let whole = ContainerInspectResponse::deserialize(&seen.0);
-            let whole = whole.map_err(|error| sort(&what, &transport::not_understood(&error.to_string())))?;
             // If the image is gone, nothing can be subtracted.
-            let image = self.image(connection, whole.image.as_deref().unwrap_or_default()).await?;
-            let defaults = image.and_then(|it| image_config(&it)).unwrap_or_default();
-            Origin::Adopted(Box::new(decode::foreign(&whole, &defaults, &connection.facts)))
+            let image = self.image(connection, seen.text("/Image")).await?.unwrap_or_default();
+            Origin::Adopted(Box::new(decode::foreign(&seen, &image, &connection.facts)))
         };
         let described = container(listed, &seen, made);
         described
@@ -285,6 +288,15 @@ impl Engine {
 
 /// The outcome according to the container's label, and whether the container is on the host's network.
 type Label = Option<(ConfigHash, bool)>;
+
+/// A container whose namespace another one shares.
+#[derive(Debug, Clone, Copy)]
+enum NamespaceOwner {
+    /// The engine has no such container.
+    Gone,
+    /// Since when it runs. `None`: it does not run.
+    Exists(Option<EngineTime>),
+}
 
 /// A container that was just inspected.
 struct Looked {
@@ -320,6 +332,8 @@ pub(super) struct ListedContainer {
     /// Changes whenever something worth an inspection does.
     state: String,
     word: String,
+    /// Of one that was never started: the fields that an inspection has too.
+    of_created: Option<Map<String, Value>>,
     image: ImageId,
     image_ref: ImageRef,
     shares: BTreeMap<Namespace, ContainerId>,
@@ -344,7 +358,11 @@ impl ListedContainer {
         let endpoints: String = json.fields("/NetworkSettings/Networks").filter_map(endpoint).collect();
         let health = listed_health(json.text("/Status"));
         let state = format!("{word} {code}{health}{endpoints}");
+        let fields = [("Image", "/ImageID"), ("NetworkSettings", "/NetworkSettings"), ("Mounts", "/Mounts")];
+        let field = |(name, of_list): (&str, &str)| Some((name.to_owned(), json.at(of_list)?.clone()));
+        let of_created = if word == "created" { fields.into_iter().map(field).collect() } else { None };
         Some(Self {
+            of_created,
             id: ContainerId(json.some_text("/Id")?),
             key,
             name,
@@ -372,11 +390,11 @@ pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origi
         image_ref: ImageRef::new(seen.text("/Config/Image")),
         made,
         outcome: None,
-        env: decode::env(Some(&seen.texts("/Config/Env"))).into(),
-        restart: decode::restart(seen.part("/HostConfig/RestartPolicy").as_ref()),
+        env: decode::env(&seen.texts("/Config/Env")).into(),
+        restart: decode::restart(seen),
         started: moment(seen.text("/State/StartedAt")),
         networks: seen.networks().map(networks),
-        ports: seen.part("/HostConfig").map(|it| decode::ports(&it)).unwrap_or_default(),
+        ports: decode::ports(seen),
         is_port_taken: is_port_taken(seen.text("/State/Error")),
         // A label that is wrong stands on no container of this agent.
         before_update: UpdateHook::of_labels(&listed.labels).ok().flatten(),
@@ -392,11 +410,9 @@ pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origi
 
 /// A container that the agent created and that was not started since, as an inspection would describe it. `None`: it must be
 /// inspected.
-fn created(listed: &ListedContainer, json: &EngineJson, mut seen: EngineJson) -> Option<Looked> {
-    let hash = listed.labels.get(labels::CONFIG).filter(|_| listed.word == "created")?;
-    for (field, of_list) in [("Image", "/ImageID"), ("NetworkSettings", "/NetworkSettings"), ("Mounts", "/Mounts")] {
-        seen.0[field] = json.at(of_list)?.clone();
-    }
+fn created(listed: &ListedContainer, mut seen: EngineJson) -> Option<Looked> {
+    let hash = listed.labels.get(labels::CONFIG)?;
+    seen.0.as_object_mut()?.append(&mut listed.of_created.clone()?);
     let container = container(listed, &seen, Origin::Ours(ConfigHash(hash.clone())))?;
     Some(Looked::new(listed, &seen, container))
 }
@@ -473,11 +489,6 @@ fn phase(seen: &EngineJson) -> Option<ContainerPhase> {
         "" if seen.at("/State").is_some() => ContainerPhase::Exited(code),
         _ => return None,
     })
-}
-
-/// What an image gives to containers. `None`: the engine describes it in an unknown form.
-fn image_config(image: &EngineJson) -> Option<ImageConfig> {
-    image.at("/Config").map_or_else(|| Some(ImageConfig::default()), |_| image.part("/Config"))
 }
 
 /// An image, as listed.

@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bollard::auth::DockerCredentials;
-use bollard::models::CreateImageInfo;
-use bollard::query_parameters::CreateImageOptions;
-use futures_util::{Stream, StreamExt};
+use bollard::errors::Error;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use hyper::header::HeaderValue;
 use tokio::time::Instant;
 
 use crate::linux::engine::connection::EngineConnection;
+use crate::linux::engine::events::escaped;
+use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::login::{self, RegistryLogin};
 use crate::linux::engine::room::{RoomReservation, added, room_for, unpacked};
-use crate::linux::engine::{CALL, Engine, errors};
+use crate::linux::engine::{CALL, Engine, errors, transport};
 use crate::port::EngineError;
 use crate::state::{DownloadProgress, ImageRef};
 
@@ -31,8 +35,7 @@ impl Engine {
         self.reserve(image, &connection, 0, 0)?;
         let mut layers = PullProgress::foreseen(self.fits(image, &connection, &login).await?);
         let (credentials, hint) = self.credentials(login);
-        let options = CreateImageOptions { from_image: Some(image.as_str().to_owned()), ..CreateImageOptions::default() };
-        let stream = pin!(connection.docker.create_image(Some(options), None, credentials));
+        let stream = pin!(progress_of(&connection, image, credentials));
         if let Err(error) = self.follow(image, (stream, &mut layers), &connection, (progress, &hint)).await {
             return self.within(CALL, async { Err(error) }).await;
         }
@@ -85,7 +88,7 @@ impl Engine {
     async fn follow(
         &self,
         image: &ImageRef,
-        (mut stream, layers): (impl Stream<Item = Result<CreateImageInfo, bollard::errors::Error>> + Unpin, &mut PullProgress),
+        (mut stream, layers): (impl Stream<Item = Result<EngineJson, Error>> + Unpin, &mut PullProgress),
         connection: &EngineConnection,
         (progress, hint): (&dyn Fn(DownloadProgress), &str),
     ) -> Result<(), EngineError> {
@@ -118,6 +121,26 @@ impl Engine {
             }
         }
     }
+}
+
+/// Has the engine pull an image. The lines of its progress.
+fn progress_of(
+    connection: &EngineConnection,
+    image: &ImageRef,
+    credentials: Option<DockerCredentials>,
+) -> impl Stream<Item = Result<EngineJson, Error>> {
+    let path = format!("{}/images/create?fromImage={}", connection.version_path(), escaped(image.as_str()));
+    let lines = async move {
+        let credentials = credentials.map(|it| header(&it)).transpose()?;
+        transport::pull(connection.facts.host(), &path, credentials).await
+    };
+    stream::once(lines).try_flatten().map_ok(EngineJson)
+}
+
+/// Credentials as the engine takes them.
+fn header(credentials: &DockerCredentials) -> Result<HeaderValue, Error> {
+    let text = BASE64_STANDARD.encode(serde_json::to_string(credentials)?);
+    HeaderValue::from_str(&text).map_err(|error| transport::not_understood(&error.to_string()))
 }
 
 /// What one line of a pull's progress says.
@@ -162,16 +185,19 @@ impl PullProgress {
         Self { foreseen: bytes, ..Self::default() }
     }
 
-    pub(super) fn take(&mut self, info: &CreateImageInfo) -> PullEvent {
+    pub(super) fn take(&mut self, line: &EngineJson) -> PullEvent {
         // A line "Pulling from …" has the tag in the place of a layer; other lines without a layer are messages for the user.
-        let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return PullEvent::None };
+        let (id, status) = (line.text("/id"), line.text("/status"));
+        if id.is_empty() || line.at("/status").is_none() {
+            return PullEvent::None;
+        }
         if status.starts_with("Pulling from") {
             return PullEvent::Moved;
         }
-        let bytes = |it: Option<i64>| it.and_then(|it| u64::try_from(it).ok()).unwrap_or(0);
-        let (current, total) = info.progress_detail.as_ref().map_or((0, 0), |it| (bytes(it.current), bytes(it.total)));
+        let bytes = |name: &str| u64::try_from(line.number(name)).unwrap_or(0);
+        let (current, total) = (bytes("/progressDetail/current"), bytes("/progressDetail/total"));
         let fresh = !self.known.contains_key(id);
-        let layer = self.known.entry(id.clone()).or_default();
+        let layer = self.known.entry(id.to_owned()).or_default();
         let before = *layer;
         layer.total = layer.total.max(total);
         match status {
@@ -264,23 +290,16 @@ mod tests {
     use std::path::Path;
     use std::rc::Rc;
 
-    use bollard::models::ProgressDetail;
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::linux::engine::tests::scripted;
-    use crate::linux::engine::transport;
     use crate::state::Secret;
     use crate::state::cloud::CloudAccount;
 
-    fn line(id: &str, status: &str, current: i64, total: i64) -> CreateImageInfo {
-        let progress = ProgressDetail { current: Some(current), total: Some(total) };
-        CreateImageInfo {
-            id: Some(id.to_owned()),
-            status: Some(status.to_owned()),
-            progress_detail: Some(progress),
-            ..CreateImageInfo::default()
-        }
+    fn line(id: &str, status: &str, current: i64, total: i64) -> EngineJson {
+        EngineJson(json!({"id": id, "status": status, "progressDetail": {"current": current, "total": total}}))
     }
 
     fn percent(layers: &mut PullProgress) -> Option<u8> {
@@ -402,7 +421,7 @@ mod tests {
         let connection =
             EngineConnection { docker: transport::client("unix:///nowhere", "1.41").unwrap(), facts: Rc::default() };
         let begun = || ["a", "b", "c"].map(|it| line(it, if it == "c" { "Already exists" } else { "Pulling fs layer" }, 0, 0));
-        let reserved = async |reported: u64, lines: &[CreateImageInfo]| {
+        let reserved = async |reported: u64, lines: &[EngineJson]| {
             let lines = begun().into_iter().chain(lines.iter().cloned()).map(Ok);
             let lines = futures_util::stream::iter(lines);
             engine.follow(&image, (lines, &mut PullProgress::foreseen(reported)), &connection, (&|_| (), "")).await.unwrap();

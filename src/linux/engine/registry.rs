@@ -153,11 +153,11 @@ impl Engine {
 
     /// The layers of each image that is present, the lowest first.
     async fn here(&self, connection: &EngineConnection) -> Result<Vec<Vec<String>>, String> {
-        let list = self.list(connection, "list images", "/images/json?all=true").await.map_err(|error| error.to_string())?;
+        let list = self.list(connection, "list images", "/images/json?all=true", |it| Some(it.text("/Id").to_owned()));
         let mut here = Vec::new();
-        for summary in list {
+        for id in list.await.map_err(|error| error.to_string())? {
             // An image that was removed meanwhile has no layers here.
-            if let Ok(Some(image)) = self.image(connection, summary.text("/Id")).await {
+            if let Ok(Some(image)) = self.image(connection, &id).await {
                 here.extend(image.at("/RootFS/Layers").map(|_| image.texts("/RootFS/Layers")));
             }
         }

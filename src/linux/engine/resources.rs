@@ -1,16 +1,17 @@
 //! Networks, volumes and images: listed, created and removed. Those that no supervisor created are left alone.
 
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest};
-use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};
+use bollard::query_parameters::RemoveVolumeOptions;
+use hyper::Method;
+use serde_json::{Value, json};
 use tracing::debug;
 
 use crate::linux::engine::Engine;
 use crate::linux::engine::connection::{EngineConnection, moment};
+use crate::linux::engine::encode::{Fields, object};
 use crate::linux::engine::errors::{found, has, is_conflict, sort};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::snapshots::is_snapshot;
-use crate::linux::engine::transport::with_field;
 use crate::port::EngineError;
 use crate::state::network::{AddressPool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
 use crate::state::{AppId, EngineTime, ImageRef, Network, NetworkConfig, NetworkId, Volume, VolumeConfig};
@@ -22,11 +23,11 @@ impl Engine {
     pub(super) async fn create_network(&self, network: &Network) -> Result<(), EngineError> {
         let connection = self.connection().await?;
         let what = format!("create network {}", network.name);
-        let body = network_body(network);
+        let mut body = network_body(network);
         // Older engines allow two networks of one name, and look for one only if they are asked to. Where an earlier request
         // that timed out has created one all the same, the planner removes the younger.
-        let check = (connection.api() < (1, 44)).then(|| ("CheckDuplicate", true.into()));
-        match with_field(&connection.docker, &body, check).create_network(body.clone()).await {
+        body.some("CheckDuplicate", connection.api() < (1, 44));
+        match self.post(&connection, "/networks/create", &body.value()).await {
             Ok(_) => return Ok(()),
             Err(error) if !is_conflict(&error) => return Err(lacks_driver(network, sort(&what, &error))),
             Err(_) => {}
@@ -37,8 +38,8 @@ impl Engine {
     /// Takes the network that the engine has for the one to be created, if a supervisor created it for this app.
     async fn accept_network(&self, connection: &EngineConnection, network: &Network) -> Result<(), EngineError> {
         let name = &network.name;
-        let mut same = self.list(connection, "list networks", "/networks").await?;
-        same.retain(|it| it.text("/Name") == name);
+        let is_it = |it: &EngineJson| it.text("/Name") == name;
+        let same = self.list(connection, "list networks", "/networks", |it| Some(it).filter(is_it)).await?;
         if same.iter().any(|it| !is_ours(it)) {
             return Err(EngineError::Refused(format!(
                 "cannot create network {name}: there is one of that name that no supervisor made; remove or rename it"
@@ -57,9 +58,8 @@ impl Engine {
     pub(super) async fn remove_network(&self, name: &str, id: &NetworkId) -> Result<(), EngineError> {
         let connection = self.connection().await?;
         let what = format!("remove network {name}");
-        let mut same = self.list(&connection, "list networks", "/networks").await?;
-        same.retain(|it| it.text("/Name") == name && id.may_be(&NetworkId(it.text("/Id").to_owned())));
-        for seen in same {
+        let is_it = |it: &EngineJson| it.text("/Name") == name && id.may_be(&NetworkId(it.text("/Id").to_owned()));
+        for seen in self.list(&connection, "list networks", "/networks", |it| Some(it).filter(is_it)).await? {
             if !labels::supervised(&seen.labels("/Labels")) {
                 return Err(EngineError::Refused(format!("cannot {what}: no supervisor made it")));
             }
@@ -74,13 +74,8 @@ impl Engine {
         let mut labels = volume.config.labels.clone();
         // Its name says its app. A balena supervisor deletes a volume that has a label of the app's number, with its data.
         labels.extend(given(None));
-        let body = VolumeCreateRequest {
-            name: Some(name.clone()),
-            driver: Some(volume.config.driver.clone()),
-            driver_opts: Some(volume.config.driver_opts.clone().into_iter().collect()),
-            labels: Some(labels.into_iter().collect()),
-            cluster_volume_spec: None,
-        };
+        let (driver, options) = (&volume.config.driver, object(&volume.config.driver_opts));
+        let body = json!({"Name": name, "Driver": driver, "DriverOpts": options, "Labels": object(&labels)});
         // An engine gives the volume that it has already; podman, or one that has another driver, refuses.
         let volume = match self.post(&connection, "/volumes/create", &body).await {
             Err(error) if is_conflict(&error) => {
@@ -124,7 +119,7 @@ impl Engine {
 
     pub(super) async fn remove_image(&self, image: &ImageRef) -> Result<(), EngineError> {
         let connection = self.connection().await?;
-        let removed = connection.docker.remove_image(image.as_str(), None::<RemoveImageOptions>, None).await;
+        let removed = self.request(&connection, Method::DELETE, &format!("/images/{image}"), None).await;
         let what = format!("remove image {image}");
         match removed {
             // The agent's own containers that use it are removed first.
@@ -147,9 +142,8 @@ fn lacks_driver(network: &Network, error: EngineError) -> EngineError {
     }
 }
 
-/// The networks that supervisors created, the oldest of each name first.
+/// The networks among some that supervisors created, the oldest of each name first.
 pub(super) fn networks(mut list: Vec<EngineJson>) -> Vec<Network> {
-    list.retain(is_ours);
     list.sort_by(|a, b| age(a).cmp(&age(b)));
     list.iter().filter_map(network).collect()
 }
@@ -173,8 +167,8 @@ fn network(said: &EngineJson) -> Option<Network> {
 }
 
 /// The volumes that supervisors created.
-pub(super) fn volumes(list: impl Iterator<Item = EngineJson>) -> Vec<Volume> {
-    let ours = |said: EngineJson| {
+pub(super) fn volumes<'a>(list: impl Iterator<Item = &'a EngineJson>) -> Vec<Volume> {
+    let ours = |said: &EngineJson| {
         let (name, labels) = (said.text("/Name").to_owned(), said.labels("/Labels"));
         if !labels::supervised(&labels) {
             return None;
@@ -193,9 +187,15 @@ pub(super) fn volumes(list: impl Iterator<Item = EngineJson>) -> Vec<Volume> {
     list.filter_map(ours).collect()
 }
 
-/// Whether a supervisor created it. One supervisor gives its own network no label; the subnet, which is part of its contract
-/// with apps, tells it from a foreign network.
-fn is_ours(said: &EngineJson) -> bool {
+/// Whether a supervisor created a volume, or this agent as a snapshot of one.
+pub(super) fn is_our_volume(said: &EngineJson) -> bool {
+    let labels = said.labels("/Labels");
+    labels::supervised(&labels) || is_snapshot(&labels)
+}
+
+/// Whether a supervisor created a network. One supervisor gives its own network no label; the subnet, which is part of its
+/// contract with apps, tells it from a foreign network.
+pub(super) fn is_ours(said: &EngineJson) -> bool {
     let is_of_supervisor =
         |it: &EngineJson| it.text("/Subnet") == SUPERVISOR_SUBNET && it.text("/Gateway") == SUPERVISOR_GATEWAY;
     labels::supervised(&said.labels("/Labels"))
@@ -240,7 +240,7 @@ fn given(app: Option<AppId>) -> Labels {
     [(labels::SUPERVISED.to_owned(), "true".to_owned())].into_iter().chain(app).collect()
 }
 
-fn network_body(network: &Network) -> NetworkCreateRequest {
+fn network_body(network: &Network) -> Fields {
     let config = &network.config;
     let mut labels = config.labels.clone();
     if network.app.is_some() {
@@ -251,25 +251,27 @@ fn network_body(network: &Network) -> NetworkCreateRequest {
     if network.app.is_some() && !config.ipam.is_empty() {
         labels.insert(labels::IPAM.to_owned(), "true".to_owned());
     }
-    let pools = config.ipam.iter().map(|it| IpamConfig {
-        subnet: Some(it.subnet.clone()),
-        gateway: it.gateway.clone(),
-        ip_range: it.ip_range.clone(),
-        auxiliary_addresses: (!it.aux_addresses.is_empty()).then(|| it.aux_addresses.clone().into_iter().collect()),
-    });
-    NetworkCreateRequest {
-        name: network.name.clone(),
-        driver: (!config.config_only).then(|| config.driver.clone()),
-        internal: Some(config.internal),
-        enable_ipv6: Some(config.enable_ipv6),
-        config_only: config.config_only.then_some(true),
-        ipam: Some(Ipam {
-            driver: Some(config.ipam_driver.clone()),
-            config: Some(pools.collect::<Vec<_>>()).filter(|it| !it.is_empty()),
-            options: Some(config.ipam_options.clone().into_iter().collect()),
-        }),
-        options: Some(config.options.clone().into_iter().collect()),
-        labels: Some(labels.into_iter().collect()),
-        ..NetworkCreateRequest::default()
-    }
+    let mut ipam = Fields::default();
+    ipam.set("Driver", config.ipam_driver.as_str());
+    ipam.some("Config", config.ipam.iter().map(pool_body).collect::<Vec<_>>());
+    ipam.set("Options", object(&config.ipam_options));
+    let mut body = Fields::default();
+    body.set("Name", network.name.as_str());
+    body.given("Driver", (!config.config_only).then(|| config.driver.clone()));
+    body.set("Internal", config.internal);
+    body.set("EnableIPv6", config.enable_ipv6);
+    body.some("ConfigOnly", config.config_only);
+    body.set("IPAM", ipam.value());
+    body.set("Options", object(&config.options));
+    body.set("Labels", object(&labels));
+    body
+}
+
+fn pool_body(pool: &AddressPool) -> Value {
+    let mut body = Fields::default();
+    body.set("Subnet", pool.subnet.as_str());
+    body.given("Gateway", pool.gateway.clone());
+    body.given("IPRange", pool.ip_range.clone());
+    body.some("AuxiliaryAddresses", object(&pool.aux_addresses));
+    body.value()
 }

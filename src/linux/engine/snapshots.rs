@@ -14,10 +14,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bollard::body_try_stream;
-use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions, VolumeCreateRequest};
-use bollard::query_parameters::{CreateContainerOptions, RemoveVolumeOptions, UploadToContainerOptions};
+use bollard::query_parameters::{RemoveVolumeOptions, UploadToContainerOptions};
 use futures_util::{StreamExt, stream};
 use hyper::body::Bytes;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -25,6 +25,7 @@ use crate::linux::engine::archive::{PassedArchive, PassingArchive};
 use crate::linux::engine::connection::EngineConnection;
 use crate::linux::engine::containers::removal;
 use crate::linux::engine::errors::{found, is_conflict, sort};
+use crate::linux::engine::events::escaped;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::Labels;
 use crate::linux::engine::room::added;
@@ -68,7 +69,7 @@ impl Engine {
         let connection = self.within(CALL, self.connection()).await?;
         self.has_room(&connection, &what, |_| true, 0)?;
         self.within(CALL, self.remove_snapshot(&snapshot)).await?;
-        self.within(CALL, create_snapshot(&connection, copy, &what)).await?;
+        self.within(CALL, self.create_snapshot(&connection, copy, &what)).await?;
         self.copy_volume(&connection, copy, [&copy.volume.name, &snapshot], &what).await
     }
 
@@ -159,7 +160,7 @@ impl Engine {
         let prepare = async {
             self.remove_copiers(connection, &snapshot).await?;
             for (end, volume) in ENDS.into_iter().zip([from, to]) {
-                create_copier(connection, copy, (end, volume), what).await?;
+                self.create_copier(connection, copy, (end, volume), what).await?;
             }
             Ok(())
         };
@@ -168,6 +169,42 @@ impl Engine {
         // If this fails, the next attempt removes them, or the removal of the snapshot.
         let removed = self.within(CALL, self.remove_copiers(connection, &snapshot)).await;
         copied.and(removed)
+    }
+
+    async fn create_snapshot(&self, connection: &EngineConnection, copy: &VolumeCopy, what: &str) -> Result<(), EngineError> {
+        let labels = json!({
+            SNAPSHOT_OF: copy.name,
+            SNAPSHOT_APP: copy.volume.app.to_string(),
+            SNAPSHOT_RELEASE: copy.release,
+        });
+        let body = json!({"Name": copy.snapshot(), "Labels": labels});
+        self.post(connection, "/volumes/create", &body).await.map(drop).map_err(|error| sort(what, &error))
+    }
+
+    /// Creates the container of one end of a copy, and does not start it.
+    async fn create_copier(
+        &self,
+        connection: &EngineConnection,
+        copy: &VolumeCopy,
+        (end, volume): (&str, &str),
+        what: &str,
+    ) -> Result<(), EngineError> {
+        let snapshot = copy.snapshot();
+        let mount = json!({
+            "Type": "volume",
+            "Source": volume,
+            "Target": format!("{PLACE}/{DATA}"),
+            "VolumeOptions": {"NoCopy": true},
+        });
+        let body = json!({
+            "Image": copy.image.as_str(),
+            // It is never started; an image may have no command of its own.
+            "Cmd": ["none"],
+            "Labels": {COPIES: snapshot},
+            "HostConfig": {"Mounts": [mount], "NetworkMode": "none"},
+        });
+        let path = format!("/containers/create?name={}", escaped(&copier(&snapshot, end)));
+        self.post(connection, &path, &body).await.map(drop).map_err(|error| sort(what, &error))
     }
 
     async fn copy_between(&self, connection: &EngineConnection, snapshot: &str, what: &str) -> Result<(), EngineError> {
@@ -236,8 +273,8 @@ impl Engine {
 }
 
 /// The snapshots among volumes, complete or not.
-pub(super) fn snapshots(list: impl Iterator<Item = EngineJson>) -> Vec<VolumeSnapshot> {
-    let snapshot = |said: EngineJson| {
+pub(super) fn snapshots<'a>(list: impl Iterator<Item = &'a EngineJson>) -> Vec<VolumeSnapshot> {
+    let snapshot = |said: &EngineJson| {
         let labels = said.labels("/Labels");
         let (volume, app) = (labels.get(SNAPSHOT_OF)?.clone(), AppId(labels.get(SNAPSHOT_APP)?.parse().ok()?));
         let name = VolumeSnapshot::engine_name(app, &volume);
@@ -249,51 +286,6 @@ pub(super) fn snapshots(list: impl Iterator<Item = EngineJson>) -> Vec<VolumeSna
 /// Whether a volume is a snapshot of this agent's.
 pub(super) fn is_snapshot(labels: &Labels) -> bool {
     labels.contains_key(SNAPSHOT_OF)
-}
-
-async fn create_snapshot(connection: &EngineConnection, copy: &VolumeCopy, what: &str) -> Result<(), EngineError> {
-    let labels = [
-        (SNAPSHOT_OF, copy.name.clone()),
-        (SNAPSHOT_APP, copy.volume.app.to_string()),
-        (SNAPSHOT_RELEASE, copy.release.clone()),
-    ];
-    let body = VolumeCreateRequest {
-        name: Some(copy.snapshot()),
-        labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
-        ..VolumeCreateRequest::default()
-    };
-    connection.docker.create_volume(body).await.map(drop).map_err(|error| sort(what, &error))
-}
-
-/// Creates the container of one end of a copy, and does not start it.
-async fn create_copier(
-    connection: &EngineConnection,
-    copy: &VolumeCopy,
-    (end, volume): (&str, &str),
-    what: &str,
-) -> Result<(), EngineError> {
-    let snapshot = copy.snapshot();
-    let mount = Mount {
-        typ: Some(MountType::VOLUME),
-        source: Some(volume.to_owned()),
-        target: Some(format!("{PLACE}/{DATA}")),
-        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
-        ..Mount::default()
-    };
-    let body = ContainerCreateBody {
-        image: Some(copy.image.as_str().to_owned()),
-        // It is never started; an image may have no command of its own.
-        cmd: Some(vec!["none".to_owned()]),
-        labels: Some([(COPIES.to_owned(), snapshot.clone())].into()),
-        host_config: Some(HostConfig {
-            mounts: Some(vec![mount]),
-            network_mode: Some("none".to_owned()),
-            ..HostConfig::default()
-        }),
-        ..ContainerCreateBody::default()
-    };
-    let options = CreateContainerOptions { name: Some(copier(&snapshot, end)), ..CreateContainerOptions::default() };
-    connection.docker.create_container(Some(options), body).await.map(drop).map_err(|error| sort(what, &error))
 }
 
 fn copier(snapshot: &str, end: &str) -> String {

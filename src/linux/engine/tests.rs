@@ -140,7 +140,7 @@ fn an_image_has_no_say_in_networks() {
     // An engine takes from the image every label that a container is not given.
     let mut labels = labels::Labels::from([(labels::NETWORKS.to_owned(), r#"{"u_other":{}}"#.to_owned())]);
     assert_eq!(encode::later(&labels).len(), 1);
-    labels.extend(encode::body(&spec, None).labels.unwrap());
+    labels.extend(json::EngineJson(encode::body(&spec, None)).labels("/Labels"));
     assert_eq!(encode::later(&labels).len(), 0, "{labels:?}");
 }
 
@@ -203,6 +203,27 @@ async fn what_others_have_on_the_engine_hides_nothing_of_ours() {
     assert_eq!(seen.images.len(), 2);
     assert_eq!(seen.networks.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["u_default"]);
     assert_eq!(seen.volumes.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["1_data"]);
+}
+
+#[tokio::test]
+async fn the_owner_of_a_namespace_is_inspected_if_it_is_foreign() {
+    let running = r#"{"Id":"f","State":{"Status":"running","StartedAt":"2026-11-23T15:34:12Z"}}"#;
+    let exited = r#"{"Id":"f","State":{"Status":"exited","StartedAt":"2026-11-23T15:34:12Z"}}"#;
+    for (owner, is_orphaned, is_since) in [
+        ((404, "{}"), true, false),
+        ((200, running), false, true),
+        ((200, exited), false, false),
+        ((500, NO_LAYER), false, false),
+    ] {
+        let shares = r#"{"Id":"a","State":{"Status":"running"},"HostConfig":{"NetworkMode":"container:f"}}"#;
+        let answer = |asked: &str| match asked {
+            "GET /containers/f/json" => Some((owner.0, owner.1.to_owned())),
+            asked => Some(troubled(asked, "running", &(200, shares))),
+        };
+        let seen = asked_of(answer, containers).await;
+        assert_eq!((seen[0].is_orphaned, seen[0].shares_since.is_some()), (is_orphaned, is_since), "{owner:?}");
+        assert!(!seen[1].is_orphaned, "{owner:?}");
+    }
 }
 
 #[tokio::test]

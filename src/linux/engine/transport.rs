@@ -7,18 +7,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bollard::errors::Error;
-use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker, body_full};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker, body_full, body_try_stream};
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tracing::{debug, trace};
+
+use crate::linux::engine::items::ItemReader;
 
 /// Size limit of a response, in bytes. The list of a thousand containers takes three million, and the progress of a pull some
 /// hundred for each half megabyte. An event stream that reaches the limit is subscribed to anew, and misses nothing.
@@ -28,8 +29,8 @@ pub(super) const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 /// arrives, so that the work grows with its square. An event carries its container's labels.
 const LINE_BYTES: u64 = 1024 * 1024;
 
-/// How much of an endless response is read ahead of its reader, in bytes.
-const ENDLESS_BUFFER_BYTES: usize = 16 * 1024;
+/// How much of a response is read ahead of its reader, in bytes. The response's head must fit.
+const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The client's timeout for the first byte of a response, in seconds. Far longer than any timeout of the agent, which are those
 /// that count.
@@ -51,15 +52,71 @@ pub(super) fn client(host: &str, api: &str) -> Result<Docker, Error> {
 
 /// Requests a document from the engine at a host, and reads it whole.
 pub(super) async fn get(host: &str, path: &str) -> Result<Value, Error> {
-    let response = open(host, path).await?;
-    let body = response.into_body().collect().await?.to_bytes();
+    call(host, Method::GET, path, None).await
+}
+
+/// Sends a request to the engine at a host, with a JSON document or without. The response is a document, or empty, which is
+/// returned as `null`.
+pub(super) async fn call(host: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+    let body = open(host, method, path, body).await?.into_body().collect().await?.to_bytes();
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
     serde_json::from_slice(&body).map_err(|error| not_understood(&error.to_string()))
+}
+
+/// Requests a list from the engine at a host, and passes its items on. One item is in memory at a time.
+pub(super) async fn items(host: &str, path: &str, each: &mut dyn FnMut(Value)) -> Result<(), Error> {
+    let mut parts = open(host, Method::GET, path, None).await?.into_body().into_data_stream();
+    let mut list = ItemReader::default();
+    while let Some(part) = parts.next().await {
+        list.read(&part?, each).map_err(|why| not_understood(&why))?;
+    }
+    list.end(each).map_err(|why| not_understood(&why))
 }
 
 /// Requests a stream of values from the engine at a host, one on each line. A line that is no JSON is `null`: the lines after
 /// it count.
 pub(super) async fn lines(host: &str, path: &str) -> Result<impl Stream<Item = Result<Value, Error>> + use<>, Error> {
-    let response = open(host, path).await?;
+    Ok(values(open(host, Method::GET, path, None).await?))
+}
+
+/// Has the engine at a host pull an image, and returns the lines of its progress.
+pub(super) async fn pull(
+    host: &str,
+    path: &str,
+    credentials: Option<HeaderValue>,
+) -> Result<impl Stream<Item = Result<Value, Error>> + use<>, Error> {
+    let place = Place::of(host);
+    let mut request = Request::post(format!("{}{path}", place.name()));
+    if let Some(credentials) = credentials {
+        request = request.header("X-Registry-Auth", credentials);
+    }
+    Ok(values(send(place, request.body(body_full(Bytes::new()))).await?).map(failed))
+}
+
+/// Sends an archive to the engine at a host, and returns the lines of its progress.
+pub(super) async fn upload<S: Stream<Item = io::Result<Bytes>> + Send + 'static>(
+    host: &str,
+    path: &str,
+    parts: S,
+) -> Result<impl Stream<Item = Result<Value, Error>> + use<S>, Error> {
+    let place = Place::of(host);
+    let request = Request::post(format!("{}{path}", place.name())).header(CONTENT_TYPE, "application/x-tar");
+    Ok(values(send(place, request.body(body_try_stream(parts))).await?).map(failed))
+}
+
+/// An engine that fails after its response has begun reports that in a line.
+fn failed(line: Result<Value, Error>) -> Result<Value, Error> {
+    let line = line?;
+    match line.pointer("/errorDetail/message").and_then(Value::as_str) {
+        Some(error) => Err(Error::DockerStreamError { error: error.to_owned() }),
+        None => Ok(line),
+    }
+}
+
+/// The values of a response, one on each line.
+fn values(response: Response<Incoming>) -> impl Stream<Item = Result<Value, Error>> {
     let mut rest = Vec::new();
     let values = move |part: Result<Bytes, hyper::Error>| {
         stream::iter(match part {
@@ -67,7 +124,9 @@ pub(super) async fn lines(host: &str, path: &str) -> Result<impl Stream<Item = R
             Err(error) => vec![Err(Error::from(error))],
         })
     };
-    Ok(response.into_body().into_data_stream().flat_map(values))
+    // The last line may lack its end.
+    let end = stream::iter([Ok(Bytes::from_static(b"\n"))]);
+    response.into_body().into_data_stream().chain(end).flat_map(values)
 }
 
 /// The values of the lines that end in a part of a response. An unfinished line is kept in `rest`.
@@ -85,7 +144,7 @@ fn whole_lines(rest: &mut Vec<u8>, part: &[u8]) -> Vec<Value> {
 
 /// Requests a stream of bytes that has no end of its own from the engine at a host. Parts are read as the caller takes them.
 pub(super) async fn bytes(host: &str, path: &str) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
-    let response = open(host, path).await?;
+    let response = open(host, Method::GET, path, None).await?;
     Ok(response.into_body().into_data_stream().map(|part| part.map_err(Error::from)))
 }
 
@@ -95,18 +154,17 @@ pub(super) async fn post(
     path: &str,
     body: &Value,
 ) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
-    let place = Place::of(host);
-    let request = Request::post(format!("{}{path}", place.name())).header(CONTENT_TYPE, "application/json");
-    let request = request.body(body_full(body.to_string().into()));
-    let response = send(place, request).await?;
+    let response = open(host, Method::POST, path, Some(body)).await?;
     Ok(response.into_body().into_data_stream().map(|part| part.map_err(Error::from)))
 }
 
-/// Requests a document or a stream from the engine at a host.
-async fn open(host: &str, path: &str) -> Result<Response<Incoming>, Error> {
+/// Sends a request to the engine at a host.
+async fn open(host: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Response<Incoming>, Error> {
     let place = Place::of(host);
-    let request = Request::get(format!("{}{path}", place.name())).body(body_full(Bytes::new()));
-    send(place, request).await
+    let request = Request::builder().method(method).uri(format!("{}{path}", place.name()));
+    let request = request.header(CONTENT_TYPE, "application/json");
+    let body = body.map(Value::to_string).unwrap_or_default();
+    send(place, request.body(body_full(body.into()))).await
 }
 
 /// Sends a request to the engine. A status other than success is an error.
@@ -121,20 +179,6 @@ async fn send(place: Place, request: hyper::http::Result<BollardRequest>) -> Res
     let error = error.as_ref().and_then(|it| it.get("message")).and_then(Value::as_str).map(str::to_owned);
     let message = error.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
     Err(Error::DockerResponseServerError { status_code: status_code.as_u16(), message })
-}
-
-/// A client for one request, with one more field in its body: one that older engines know and the client's library does not.
-pub(super) fn with_field(docker: &Docker, body: &impl Serialize, field: Option<(&str, Value)>) -> Docker {
-    let docker = docker.clone();
-    let (Some((name, value)), Ok(mut body)) = (field, serde_json::to_value(body)) else { return docker };
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert(name.to_owned(), value);
-    }
-    let text = body.to_string();
-    docker.with_request_modifier(move |request: BollardRequest| {
-        let (parts, _) = request.into_parts();
-        BollardRequest::from_parts(parts, body_full(text.clone().into()))
-    })
 }
 
 /// The error for a response that arrived whole but cannot be understood.
@@ -199,9 +243,7 @@ where
 {
     let kind = Kind::of(request.method(), request.uri().path());
     let mut client = hyper::client::conn::http1::Builder::new();
-    if kind == Kind::Endless {
-        client.max_buf_size(ENDLESS_BUFFER_BYTES);
-    }
+    client.max_buf_size(BUFFER_BYTES);
     let (mut asks, connection) = client.handshake(TokioIo::new(Bounded::new(stream, kind))).await?;
     drive(async move {
         if let Err(error) = connection.await {
