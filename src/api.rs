@@ -14,6 +14,7 @@
 //! body, form   the fields of a request                                 api/body.rs api/form.rs
 //! response     the shapes of a response                                api/response.rs
 //! metrics_text metrics as text, in two formats                         api/metrics_text.rs
+//! packed       texts that the binary holds packed                      api/packed.rs
 //! ```
 //!
 //! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and callers without a
@@ -26,6 +27,7 @@ mod form;
 mod guess_limit;
 mod mask;
 mod metrics_text;
+mod packed;
 mod response;
 mod route;
 mod site;

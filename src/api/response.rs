@@ -20,7 +20,7 @@ pub(super) enum ApiResponse {
     /// JSON.
     Json(StatusCode, String),
     /// JSON from a file in this repository.
-    File(&'static [u8]),
+    File(Vec<u8>),
     /// A file of the page.
     Page(&'static WebFile),
     /// 304: the client has this file of the page already.

@@ -1,15 +1,18 @@
 //! The API description, as it is served: `openapi.json` without the blanks that are there for its readers in the repository.
 
 use crate::api::ApiRequest;
+use crate::api::packed::{first, pack, unpack};
 use crate::api::response::ApiResponse;
 
 const SOURCE: &[u8] = include_bytes!("../openapi.json");
 const LENGTH: usize = compact::<{ SOURCE.len() }>(SOURCE).1;
 static DESCRIPTION: [u8; LENGTH] = compact(SOURCE).0;
+const PACKED: ([u8; LENGTH], usize) = pack(&DESCRIPTION);
+static PACKED_DESCRIPTION: [u8; PACKED.1] = first(&PACKED.0);
 
 /// `GET /agent/v1/openapi.json`.
 pub(super) fn openapi(_: &ApiRequest) -> ApiResponse {
-    ApiResponse::File(&DESCRIPTION)
+    ApiResponse::File(unpack(&PACKED_DESCRIPTION))
 }
 
 /// JSON without blanks outside of strings, and its length. The compiler runs it, so that a build script is not needed.
@@ -31,6 +34,12 @@ pub(super) const fn compact<const N: usize>(mut json: &[u8]) -> ([u8; N], usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_description_is_whole_once_it_is_unpacked() {
+        assert_eq!(unpack(&PACKED_DESCRIPTION), DESCRIPTION);
+        assert!(PACKED_DESCRIPTION.len() < LENGTH / 3, "{} of {LENGTH}", PACKED_DESCRIPTION.len());
+    }
 
     #[test]
     fn only_blanks_between_tokens_are_left_out() {

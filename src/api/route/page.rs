@@ -9,6 +9,7 @@ use axum::http::header::IF_NONE_MATCH;
 use axum::http::{HeaderMap, StatusCode};
 
 use crate::api::ApiRequest;
+use crate::api::packed::first;
 use crate::api::response::{ApiResponse, WebFile, failed};
 use crate::api::route::openapi;
 
@@ -117,16 +118,6 @@ const fn begins(text: &[u8], at: usize, with: &[u8]) -> bool {
         i += 1;
     }
     true
-}
-
-const fn first<const N: usize>(text: &[u8]) -> [u8; N] {
-    let mut kept = [0; N];
-    let mut at = 0;
-    while at < N {
-        kept[at] = text[at];
-        at += 1;
-    }
-    kept
 }
 
 /// 16 hex digits between quotes.
