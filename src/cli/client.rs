@@ -4,6 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use crate::cli::table::plain;
 use crate::config::Config;
 use crate::state::Secret;
@@ -26,6 +29,12 @@ pub(super) fn ask(config: &Config, key: &Secret, method: &str, path: &str, body:
     let response = http(at, key, method, path, body).map_err(|why| unreachable(at, &why))?;
     let (head, body) = response.split_once("\r\n\r\n").ok_or_else(|| not_this_agent(at))?;
     if matches!(status(head), Some("200" | "204")) { Ok(body.to_owned()) } else { Err(refusal(config, at, head, body)) }
+}
+
+/// Reads a response's body. Every type is read from a [`Value`], as the state is while it is watched: code that reads it from
+/// text too would be in the binary twice.
+pub(super) fn read<T: DeserializeOwned>(body: &str) -> serde_json::Result<T> {
+    serde_json::from_slice::<Value>(body.as_bytes()).and_then(T::deserialize)
 }
 
 /// Where the agent answers.

@@ -122,7 +122,8 @@ impl StateMirror {
         if !is_whole && event.kind != "change" {
             return Ok(false);
         }
-        let data = serde_json::from_str(&event.data).map_err(|why| format!("the agent's event cannot be read: {why}"))?;
+        let data =
+            serde_json::from_slice(event.data.as_bytes()).map_err(|why| format!("the agent's event cannot be read: {why}"))?;
         if is_whole {
             self.state = data;
         } else {

@@ -58,8 +58,8 @@ impl HistoryArgs {
         let config = self.place.clone().config()?;
         let key = key::read(&config)?;
         let text = client::get(&config, &key, &self.path()).map_err(CommandError::Failed)?;
-        let page: HistoryPage = serde_json::from_str(&text)
-            .map_err(|why| CommandError::Failed(format!("the agent's answer cannot be read ({why})")))?;
+        let page: HistoryPage =
+            client::read(&text).map_err(|why| CommandError::Failed(format!("the agent's answer cannot be read ({why})")))?;
         for entry in &page.entries {
             if print_on(&self.shown(entry))?.is_break() {
                 return Ok(());
@@ -101,7 +101,7 @@ impl HistoryArgs {
 
     /// The text of an entry; empty if it is not asked for.
     fn shown(&self, entry: &Value) -> String {
-        let row = HistoryRow::deserialize(entry).unwrap_or_default();
+        let row = HistoryRow::deserialize(entry.clone()).unwrap_or_default();
         let is_of_service = self.service.is_none() || self.service == row.service;
         let is_older = match &self.since {
             Some(After::Time(since)) => from_rfc3339(&row.at).is_some_and(|at| at < since.time()),
@@ -117,7 +117,7 @@ impl HistoryArgs {
 
     fn shown_event(&self, event: &SseEvent) -> String {
         // What cannot be read is no entry.
-        let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        let data: Value = serde_json::from_slice(event.data.as_bytes()).unwrap_or_default();
         match event.kind.as_str() {
             "history" => self.shown(&data),
             "lost" => {

@@ -80,7 +80,7 @@ fn ask(place: StateDirArgs, method: &str, body: &str) -> Result<(Config, Switche
     let config = place.config()?;
     let key = key::read(&config)?;
     let text = client::ask(&config, &key, method, PATH, body).map_err(CommandError::Failed)?;
-    let switched = serde_json::from_str(&text).map_err(|why| {
+    let switched = client::read(&text).map_err(|why| {
         CommandError::Failed(format!("the agent's answer cannot be read ({why}); is it of the same version?"))
     })?;
     Ok((config, switched))

@@ -11,7 +11,7 @@ use crate::cli::since::Since;
 use crate::cli::stream::{FollowRequest, LineSplitter};
 use crate::cli::table::plain;
 use crate::cli::terminal::{harmless, has_colours, print_on};
-use crate::cli::{CommandError, key, stream};
+use crate::cli::{CommandError, client, key, stream};
 
 /// How many lines are printed where neither a time nor a number is given.
 const LINES: u32 = 100;
@@ -114,7 +114,7 @@ struct LogLine {
 
 /// A line of the response, for people.
 fn shown(line: &str, colours: bool) -> String {
-    let Ok(LogLine { at, service, stream, text }) = serde_json::from_str(line) else { return format!("{}\n", plain(line)) };
+    let Ok(LogLine { at, service, stream, text }) = client::read(line) else { return format!("{}\n", plain(line)) };
     let name = plain(service.as_deref().unwrap_or("boardkeeper"));
     let (at, text) = (plain(&at), harmless(&text, colours));
     if !colours {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::cli::run::StateDirArgs;
 use crate::cli::{CommandError, client, key, print};
@@ -77,8 +78,8 @@ impl PageArgs {
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, CommandError> {
-    serde_json::from_str(text)
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, CommandError> {
+    client::read(text)
         .map_err(|why| CommandError::Failed(format!("the agent's answer cannot be read ({why}); is it of the same version?")))
 }
 

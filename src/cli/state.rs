@@ -47,7 +47,7 @@ impl StateArgs {
         if self.json {
             return print(&format!("{}\n", text.trim_end()));
         }
-        let state: AgentState = serde_json::from_str(&text).map_err(|why| {
+        let state: AgentState = client::read(&text).map_err(|why| {
             CommandError::Failed(format!("the agent's answer cannot be read ({why}); print it as it is with --json"))
         })?;
         print(&state.for_people())

@@ -30,7 +30,7 @@ impl WhyArgs {
         let key = key::read(&config)?;
         let ask = |path: &str| client::get(&config, &key, path).map_err(CommandError::Failed);
         let unreadable = |why: serde_json::Error| CommandError::Failed(format!("the agent's answer cannot be read ({why})"));
-        let state: StateSummary = serde_json::from_str(&ask("/agent/v1/state")?).map_err(unreadable)?;
+        let state: StateSummary = client::read(&ask("/agent/v1/state")?).map_err(unreadable)?;
         let Some(service) = self.service else { return print(&state.all()) };
         if !state.services().any(|(_, it)| it.name == service) {
             let names: Vec<_> = state.services().map(|it| it.1.name.as_str()).collect();
@@ -39,7 +39,7 @@ impl WhyArgs {
                 if names.is_empty() { "none".to_owned() } else { names.join(", ") }
             )));
         }
-        let history: HistoryPage = serde_json::from_str(&ask(&history_path(&service))?).map_err(unreadable)?;
+        let history: HistoryPage = client::read(&ask(&history_path(&service))?).map_err(unreadable)?;
         print(&state.of(&service, &history))
     }
 }

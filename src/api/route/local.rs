@@ -62,7 +62,7 @@ pub(super) fn target_state(call: &ApiRequest) -> ApiResponse {
 
 /// The apps as they were pushed: the cloud's command line changes its own part and pushes the whole again.
 fn pushed(local: &LocalModeStatus) -> Value {
-    let document = local.document.as_deref().and_then(|it| serde_json::from_str::<Value>(it).ok());
+    let document = local.document.as_deref().and_then(|it| serde_json::from_slice::<Value>(it.as_bytes()).ok());
     let mut document = document.unwrap_or_default();
     let mut part = match document.get_mut("local") {
         Some(local) => local.take(),

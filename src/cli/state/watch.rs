@@ -50,7 +50,7 @@ async fn print_events(mut events: Events) -> Result<(), CommandError> {
 
 fn json_line(event: &SseEvent) -> String {
     // What is no JSON is passed on as a text.
-    let data = serde_json::from_str(&event.data).unwrap_or_else(|_| Value::String(event.data.clone()));
+    let data = serde_json::from_slice(event.data.as_bytes()).unwrap_or_else(|_| Value::String(event.data.clone()));
     format!("{}\n", json!({"event": event.kind, "id": event.id.parse::<u64>().ok(), "data": data}))
 }
 

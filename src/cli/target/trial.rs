@@ -80,7 +80,7 @@ impl AgentArgs {
 fn ask(config: &Config, method: &str, path: &str, body: &str) -> Result<Trial, CommandError> {
     let key = key::read(config)?;
     let text = client::ask(config, &key, method, path, body).map_err(CommandError::Failed)?;
-    serde_json::from_str(&text)
+    client::read(&text)
         .map_err(|why| CommandError::Failed(format!("the agent's answer cannot be read ({why}); is it of the same version?")))
 }
 

@@ -106,7 +106,7 @@ impl HostConfigFiles {
         let text = optional(path)?;
         let wrong =
             |why: &str| format!("cannot change `{}`: {why}; write the device's config.json there again", path.display());
-        let mut fields = match serde_json::from_str(if text.is_empty() { "{}" } else { &text }) {
+        let mut fields = match serde_json::from_slice(if text.is_empty() { b"{}" } else { text.as_bytes() }) {
             Ok(Value::Object(fields)) => fields,
             Ok(_) => return Err(wrong("it is not a JSON object")),
             Err(why) => return Err(wrong(&why.to_string())),

@@ -75,7 +75,7 @@ pub fn read(files: &dyn LedFiles, path: &Path) -> Result<Option<LedRecord>, Stri
         Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
     };
     let file: RecordFile =
-        serde_json::from_str(&text).map_err(|error| format!("{} is no record of ours: {error}", path.display()))?;
+        serde_json::from_slice(text.as_bytes()).map_err(|error| format!("{} is no record of ours: {error}", path.display()))?;
     if file.version != VERSION {
         return Err(format!(
             "{} has layout {}, and we know {VERSION}: its own program must restore it",

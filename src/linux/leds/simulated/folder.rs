@@ -86,7 +86,7 @@ impl SimulatedBoard {
         let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", dir.display()));
         let (mut triggers, trigger) = crate::linux::leds::class::parse_triggers(&text("trigger")?);
         triggers.dedup();
-        let hidden: Hidden = serde_json::from_str(&text(HIDDEN)?).map_err(|error| broken(&error.to_string()))?;
+        let hidden: Hidden = serde_json::from_slice(text(HIDDEN)?.as_bytes()).map_err(|error| broken(&error.to_string()))?;
         let max = text("max_brightness")?.parse().map_err(|_| broken("max_brightness is no number"))?;
         let own = |name: &str| ["brightness", "max_brightness", "trigger"].contains(&name) || name.starts_with('.');
         let names = HostFiles.list(dir)?.into_iter().filter(|name| !own(name));
