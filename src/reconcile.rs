@@ -10,7 +10,7 @@
 //! Its parts own their state, and no part sees another's:
 //!
 //! ```text
-//! targets        the wanted target and the last good one        crash_loop  rolls back a target in a crash loop
+//! targets        the wanted target and the last good one        crash_loop  gives up what ends the agent
 //!                                                                local_mode  pushed apps beside it, in local mode
 //! overrides      what users requested on top of the target
 //! observed       the last observation, and the plan             locks       the update locks that count
@@ -144,8 +144,8 @@ pub async fn run<W: World>(
             .with_failed_releases(loaded.failed_releases),
     };
     reconciler.resume_trial().await;
-    reconciler.targets.start(&reconciler.context).await;
-    reconciler.history.on_rollback(reconciler.targets.refusal());
+    reconciler.guard_start().await;
+    reconciler.targets.start(reconciler.context.publish);
     reconciler.boot_config.start(&reconciler.context).await;
     reconciler.make_lock_directories().await;
     reconciler.open_boot_window().await;
@@ -414,8 +414,11 @@ impl<'w, W: World> Reconciler<'w, W> {
             self.boot_config.on_good(&self.context).await;
         }
         let is_owners = self.targets.completed().is_some_and(|it| it.local.is_none());
-        if !settled || self.targets.is_reached() || !is_owners || !self.targets.are_releases_proven() {
+        if !settled || self.targets.is_reached() || !is_owners {
             return;
+        }
+        if !self.targets.are_releases_proven() {
+            return self.prove_what_stayed().await;
         }
         // Images kept for a rollback may now go.
         self.request_resync();

@@ -1,5 +1,10 @@
 //! Crash loop guard: every start of the agent with a target that was never reached counts. When the agent ends again and
-//! again, it rolls back to the last good target.
+//! again, the releases have failed that were never proven and can go back; where there is none, the last good target takes the
+//! place of the whole target.
+//!
+//! Which app ends the agent is not known, so every unproven release that can go back fails at once. If the agent goes on ending
+//! with what is left (an app without rollbacks, a new app, the device's configuration), that is refused as a whole after as
+//! many starts again.
 //!
 //! What counts is a start that ended abnormally: a crash, a watchdog, a board that reboots in a loop. An orderly stop of the
 //! agent does not count, nor does a long uptime. Nothing is counted for a target that was reached once, and at most
@@ -9,10 +14,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::port::{Record, World};
-use crate::reconcile::Context;
-use crate::reconcile::persistence::save;
-use crate::state::{StartCount, Target};
+use crate::port::{Clock, Record, World};
+use crate::reconcile::persistence::{RecordKind, save};
+use crate::reconcile::{Context, Reconciler};
+use crate::state::{FailedRelease, StartCount, Target};
 
 /// After this uptime the target is not what kills the agent.
 const STABLE_AFTER: Duration = Duration::from_secs(10 * 60);
@@ -45,13 +50,9 @@ impl CrashLoopGuard {
         self.set_trial(Some(trial), context);
     }
 
-    /// Whether this target is refused for its crash loop. If so, it is kept for a request to try it once more.
-    pub(super) fn refuses(&mut self, target: &Target) -> bool {
-        let over = self.is_over(target);
-        if over {
-            self.refused = Some(target.clone());
-        }
-        over
+    /// Keeps a target that is refused for its crash loop, for a request to try it once more.
+    pub(super) fn refuse(&mut self, target: &Target) {
+        self.refused = Some(target.clone());
     }
 
     /// Whether the agent was started too often with this target.
@@ -88,6 +89,47 @@ impl CrashLoopGuard {
     fn set_trial<W: World>(&mut self, trial: Option<StartCount>, context: &Context<'_, W>) {
         context.publish.send_modify(|it| it.start_count.clone_from(&trial));
         self.trial = trial;
+    }
+}
+
+impl<W: World> Reconciler<'_, W> {
+    /// The agent starts: counts it. After too many starts, gives up what ends the agent.
+    pub(super) async fn guard_start(&mut self) {
+        if !self.targets.count_start(&self.context).await {
+            return;
+        }
+        let suspects = self.targets.suspects();
+        if suspects.is_empty() {
+            self.targets.refuse(self.context.publish);
+            self.history.on_rollback(self.targets.refusal());
+            return;
+        }
+        let starts = StartCount::MAX_STARTS;
+        let cause = format!("the agent or the board ended {starts} times in a row before it was proven good");
+        let at_secs = self.context.world.clock().now_secs();
+        for app in &suspects {
+            let (fingerprint, commit, cause) = (app.fingerprint(), app.commit.clone(), Some(cause.clone()));
+            let failed = FailedRelease { fingerprint, commit, at_secs, cause, services: Vec::new() };
+            self.targets.releases_mut().fail(app.id, failed);
+        }
+        // On the disk before anything follows from it, and before the count is deleted: a power cut must not begin them again.
+        self.save(RecordKind::FailedReleases).await;
+        if !self.records.is_dirty(RecordKind::FailedReleases) {
+            // What is left of the target gets as many starts.
+            self.targets.crash_loop().reset(&self.context).await;
+        }
+        for app in &suspects {
+            self.announce_failure(app);
+        }
+    }
+
+    /// Apps went back, and the rest of the target was reached: no start with that counts any more.
+    pub(super) async fn prove_what_stayed(&mut self) {
+        let Some(proven) = self.targets.prove_what_stayed() else { return };
+        if proven {
+            self.save(RecordKind::Targets).await;
+        }
+        self.targets.crash_loop().reset(&self.context).await;
     }
 }
 

@@ -174,7 +174,7 @@ impl<W: World> Reconciler<'_, W> {
             for failure in failures {
                 services.push(diagnosed(world, failure).await);
             }
-            JobOutcome::Diagnosed(id, FailedRelease { fingerprint, commit, at_secs, services })
+            JobOutcome::Diagnosed(id, FailedRelease { fingerprint, commit, at_secs, cause: None, services })
         };
         self.requests.start_job(job.boxed_local());
     }
@@ -187,24 +187,31 @@ impl<W: World> Reconciler<'_, W> {
             // Meanwhile another release is wanted.
             return;
         };
-        let why = failed.why();
         self.targets.releases_mut().fail(id, failed);
         // On the disk before anything follows from it: a power cut must not begin the release once more.
         self.save(RecordKind::FailedReleases).await;
-        self.note_judgement(&app, HistoryOutcome::Failed(why));
         if self.targets.rollback_of(id).is_some() {
             self.on_target_changed();
         }
+        self.announce_failure(&app);
+    }
+
+    /// Says that a release has failed: in the history, in the state and in the log.
+    pub(super) fn announce_failure(&self, app: &App) {
+        let Some(why) = self.targets.failure_of(app.id).map(|it| it.why()) else { return };
+        self.note_judgement(app, HistoryOutcome::Failed(why));
         self.publish_trials();
-        if let Some(text) = self.context.publish.borrow().releases.get(&id).and_then(|it| trial_text(&app.name, id, it)) {
+        if let Some(text) = self.context.publish.borrow().releases.get(&app.id).and_then(|it| trial_text(&app.name, app.id, it))
+        {
             warn!("{text}");
         }
     }
 
-    /// Tries the releases that failed once more, as a request asks.
+    /// Tries the releases that failed once more, as a request asks. The starts with them are counted anew.
     pub(super) async fn retry_failed_releases(&mut self) {
         if self.targets.releases_mut().forget_except(|_, _| false) {
             self.save(RecordKind::FailedReleases).await;
+            self.targets.crash_loop().reset(&self.context).await;
             self.on_target_changed();
             self.publish_trials();
         }

@@ -56,7 +56,7 @@ pub(super) struct TargetTracker {
 }
 
 impl TargetTracker {
-    /// The targets as stored. Nothing is published and no start is counted before [`TargetTracker::start`].
+    /// The targets as stored. Nothing is published before [`TargetTracker::start`].
     pub(super) fn new(
         settings: ReconcilerSettings,
         identity: Identity,
@@ -90,21 +90,32 @@ impl TargetTracker {
         Self { local_mode: LocalModeTracker::new(record), ..self }
     }
 
-    /// Counts this start, rolls back to the last good target if there were too many, and publishes the target.
-    pub(super) async fn start<W: World>(&mut self, context: &Context<'_, W>) {
+    /// Counts this start, if something of the sources' target was never proven. Returns whether there were too many.
+    pub(super) async fn count_start<W: World>(&mut self, context: &Context<'_, W>) -> bool {
         let sources = self.stored.wanted.as_ref().filter(|_| self.trial.in_force().is_none());
-        if let Some(wanted) = sources.filter(|_| !self.reached && !self.is_rolled_back()) {
-            self.crash_loop.count_start(wanted, context).await;
-            if self.crash_loop.refuses(wanted) {
-                let refused = std::mem::replace(&mut self.stored.wanted, self.stored.last_good.clone());
-                self.reached = self.stored.wanted.is_some();
-                self.publish_refusal(refused.as_ref(), context.publish);
-            }
+        let is_tried = !self.reached && (!self.is_rolled_back() || self.has_unproven());
+        let Some(wanted) = sources.filter(|_| is_tried) else { return false };
+        self.crash_loop.count_start(wanted, context).await;
+        self.crash_loop.is_over(wanted)
+    }
+
+    /// Refuses the sources' target for its crash loop. What proved good last takes its place.
+    pub(super) fn refuse(&mut self, publish: &watch::Sender<Status>) {
+        let good = self.good_target();
+        let refused = std::mem::replace(&mut self.stored.wanted, good);
+        self.reached = self.stored.wanted.is_some();
+        if let Some(refused) = &refused {
+            self.crash_loop.refuse(refused);
         }
+        self.publish_refusal(refused.as_ref(), publish);
+    }
+
+    /// The agent starts with what is in force: publishes it.
+    pub(super) fn start(&mut self, publish: &watch::Sender<Status>) {
         if let Some(target) = self.wanted() {
-            publish_check(None, target, context.publish);
+            publish_check(None, target, publish);
         }
-        self.complete(context.publish);
+        self.complete(publish);
     }
 
     /// The wanted target, completed.
@@ -175,7 +186,10 @@ impl TargetTracker {
     /// Accepts a new target, which must be completed next. Returns whether it differs from the wanted one and is not refused
     /// for its crash loop.
     pub(super) async fn accept<W: World>(&mut self, target: Target, context: &Context<'_, W>) -> bool {
-        if self.crash_loop.refuses(&target) {
+        // One that is in force was not refused: its releases failed, and the count may still be on the disk.
+        let is_in_force = self.stored.wanted.as_ref() == Some(&target);
+        if !is_in_force && self.crash_loop.is_over(&target) {
+            self.crash_loop.refuse(&target);
             self.publish_refusal(Some(&target), context.publish);
             return false;
         }
@@ -188,7 +202,7 @@ impl TargetTracker {
             it.rejected = None;
             it.rejected_releases.clear();
         });
-        if self.stored.wanted.as_ref() == Some(&target) {
+        if is_in_force {
             return false;
         }
         for warning in &target.warnings {
@@ -470,5 +484,5 @@ fn publish_check(before: Option<&Target>, target: &Target, publish: &watch::Send
 
 mod good;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod trial;

@@ -47,6 +47,8 @@ pub struct FailedRelease {
     pub commit: Option<String>,
     /// When it failed, in seconds of the wall clock.
     pub at_secs: i64,
+    /// Why it failed as a whole, where it is not known which service did.
+    pub cause: Option<String>,
     /// The services that failed.
     pub services: Vec<FailedService>,
 }
@@ -68,8 +70,8 @@ impl FailedRelease {
     /// Why it failed, in one line.
     #[must_use]
     pub fn why(&self) -> String {
-        let all = self.services.iter().map(|it| format!("{}: {}", it.service, it.why));
-        all.collect::<Vec<_>>().join("; ")
+        let services = self.services.iter().map(|it| format!("{}: {}", it.service, it.why));
+        self.cause.iter().cloned().chain(services).collect::<Vec<_>>().join("; ")
     }
 }
 

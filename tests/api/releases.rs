@@ -22,7 +22,7 @@ fn failed() -> Arc<FailedRelease> {
         health_output: Some("refused".into()),
     };
     let (fingerprint, commit) = ("ab".into(), Some("28d5".into()));
-    Arc::new(FailedRelease { fingerprint, commit, at_secs: 1_700_000_000, services: vec![service] })
+    Arc::new(FailedRelease { fingerprint, commit, at_secs: 1_700_000_000, cause: None, services: vec![service] })
 }
 
 #[tokio::test]
@@ -51,7 +51,12 @@ async fn the_state_says_what_became_of_each_release_and_why() {
     let why = back["why"].as_str().unwrap();
     assert!(why.contains("release 28d5") && why.contains("main: it is unhealthy") && why.contains("release 19c4"), "{why}");
     let service = json!({"name": "main", "why": "it is unhealthy", "lines": ["no pump"], "health_output": "refused"});
-    assert_eq!(back["failed"], json!({"commit": "28d5", "at": "2023-11-14T22:13:20Z", "services": [service]}));
+    assert_eq!(back["failed"], json!({"commit": "28d5", "at": "2023-11-14T22:13:20Z", "cause": null, "services": [service]}));
+    let ended = FailedRelease { cause: Some("the board ended".into()), services: Vec::new(), ..(*failed()).clone() };
+    device.say(|it| drop(it.releases.insert(ONE, ReleaseTrial::RolledBack(Arc::new(ended), None))));
+    let back = release(&mut device).await;
+    assert_eq!((&back["failed"]["cause"], &back["failed"]["services"]), (&json!("the board ended"), &json!([])));
+    assert!(back["why"].as_str().unwrap().contains("failed: the board ended."), "{}", back["why"]);
     device.say(|it| drop(it.releases.insert(ONE, ReleaseTrial::Failed(failed()))));
     let first = release(&mut device).await;
     assert_eq!(first["state"], "failed");

@@ -7,6 +7,7 @@
 
 mod clients;
 mod cloud;
+mod crash_loops;
 mod depends;
 mod hooks;
 mod leases;

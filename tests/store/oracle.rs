@@ -265,7 +265,13 @@ fn failed_releases(n: usize) -> Record {
         let (fingerprint, commit) = (format!("{n:064x}"), n.is_multiple_of(2).then(|| "abc".into()));
         (
             AppId(u32::try_from(it).unwrap()),
-            FailedRelease { fingerprint, commit, at_secs: 7, services: (0..n % 3).map(service).collect() },
+            FailedRelease {
+                fingerprint,
+                commit,
+                at_secs: 7,
+                cause: n.is_multiple_of(5).then(|| "the agent ended".into()),
+                services: (0..n % 3).map(service).collect(),
+            },
         )
     };
     Record::FailedReleases((0..n % 4).map(failed).collect())

@@ -18,6 +18,8 @@ struct FailedReleaseEntry {
     #[serde(default)]
     commit: Option<String>,
     at_secs: i64,
+    #[serde(default)]
+    cause: Option<String>,
     services: Vec<FailedServiceEntry>,
 }
 
@@ -37,6 +39,7 @@ impl FailedReleasesFile {
             fingerprint: it.fingerprint.clone(),
             commit: it.commit.clone(),
             at_secs: it.at_secs,
+            cause: it.cause.clone(),
             services: it.services.iter().cloned().map(FailedServiceEntry::of).collect(),
         };
         Self { apps: failed.iter().map(|(app, it)| (app.0, entry(it))).collect() }
@@ -47,6 +50,7 @@ impl FailedReleasesFile {
             fingerprint: it.fingerprint,
             commit: it.commit,
             at_secs: it.at_secs,
+            cause: it.cause,
             services: it.services.into_iter().map(FailedServiceEntry::into_state).collect(),
         };
         self.apps.into_iter().map(|(app, it)| (AppId(app), state(it))).collect()

@@ -43,11 +43,19 @@ async fn a_target_is_refused_after_more_starts_than_are_allowed_and_no_other_is(
         let world = TestWorld::default();
         let mut guard = CrashLoopGuard::new(Some(count("a", before)));
         guard.count_start(&target("a"), &world.context()).await;
-        assert!(!guard.refuses(&target("b")));
-        assert_eq!(guard.refuses(&target("a")), refused, "after {before} starts");
-        assert_eq!(guard.take_refused(), refused.then(|| target("a")));
-        assert!(guard.take_refused().is_none());
+        assert!(!guard.is_over(&target("b")));
+        assert_eq!(guard.is_over(&target("a")), refused, "after {before} starts");
     }
+}
+
+#[test]
+fn a_refused_target_is_tried_once_more_on_request() {
+    let mut guard = CrashLoopGuard::new(Some(count("a", StartCount::MAX_STARTS + 1)));
+    assert!(!guard.has_refused() && guard.take_refused().is_none());
+    guard.refuse(&target("a"));
+    assert!(guard.has_refused());
+    assert_eq!(guard.take_refused(), Some(target("a")));
+    assert!(guard.take_refused().is_none());
 }
 
 #[tokio::test]
@@ -56,16 +64,17 @@ async fn a_disk_that_takes_no_count_refuses_no_target_for_it() {
     world.is_full.set(true);
     let mut guard = CrashLoopGuard::new(None);
     guard.count_start(&target("a"), &world.context()).await;
-    assert!(!guard.refuses(&target("a")));
+    assert!(!guard.is_over(&target("a")));
 }
 
 #[tokio::test]
 async fn counting_stops_when_the_target_is_reached_or_replaced() {
     let world = TestWorld::default();
     let mut guard = CrashLoopGuard::new(Some(count("a", StartCount::MAX_STARTS + 1)));
-    assert!(guard.refuses(&target("a")));
+    assert!(guard.is_over(&target("a")));
+    guard.refuse(&target("a"));
     guard.reset(&world.context()).await;
-    assert!(!guard.refuses(&target("a")) && guard.take_refused().is_none());
+    assert!(!guard.is_over(&target("a")) && guard.take_refused().is_none());
     assert_eq!(*world.saved.borrow(), [Record::Trial(None)]);
     // Nothing is left to be saved.
     guard.reset(&world.context()).await;
@@ -78,7 +87,7 @@ async fn a_count_that_cannot_be_deleted_still_counts() {
     world.is_full.set(true);
     let mut guard = CrashLoopGuard::new(Some(count("a", StartCount::MAX_STARTS + 1)));
     guard.reset(&world.context()).await;
-    assert!(guard.refuses(&target("a")));
+    assert!(guard.is_over(&target("a")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,5 +108,5 @@ async fn a_refused_target_stays_refused_however_long_the_agent_runs() {
     let mut guard = CrashLoopGuard::new(Some(count("a", StartCount::MAX_STARTS + 1)));
     tokio::time::advance(STABLE_AFTER).await;
     guard.on_uptime(&world.context()).await;
-    assert!(guard.refuses(&target("a")) && world.saved.borrow().is_empty());
+    assert!(guard.is_over(&target("a")) && world.saved.borrow().is_empty());
 }

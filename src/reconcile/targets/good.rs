@@ -63,6 +63,14 @@ impl TargetTracker {
         good?.apps.get(&app)
     }
 
+    /// The last good target, with each app as it proved good last.
+    pub(super) fn good_target(&self) -> Option<Target> {
+        let mut target = self.stored.last_good.clone()?;
+        let newer = self.stored.good_apps.keys().filter_map(|it| self.good_app(*it));
+        target.apps.extend(newer.map(|app| (app.id, app.clone())));
+        Some(target)
+    }
+
     /// The fingerprint of the last release of an app that proved good.
     pub(in crate::reconcile) fn good_fingerprint(&self, app: AppId) -> Option<String> {
         self.good_app(app).map(App::fingerprint)
@@ -122,8 +130,36 @@ impl TargetTracker {
 
     fn unproven(&self) -> impl Iterator<Item = &App> {
         let apps = self.wanted().into_iter().flat_map(|it| it.apps.values());
-        let is_proven = |app: &App| self.good_app(app.id).is_some_and(|it| it.fingerprint() == app.fingerprint());
-        apps.filter(move |app| self.rolls_back(app.id) && !is_proven(app) && self.rollback_of(app.id).is_none())
+        apps.filter(|app| self.rolls_back(app.id) && !self.is_proven(app) && self.rollback_of(app.id).is_none())
+    }
+
+    fn is_proven(&self, app: &App) -> bool {
+        self.good_app(app.id).is_some_and(|it| it.fingerprint() == app.fingerprint())
+    }
+
+    /// The releases that fail when the agent or the board ends again and again: those that are not proven, and can go back.
+    pub(in crate::reconcile) fn suspects(&self) -> Vec<App> {
+        self.unproven().filter(|it| self.good_app(it.id).is_some()).cloned().collect()
+    }
+
+    /// Whether something of the target in force was never proven: a release, or the device's configuration.
+    pub(super) fn has_unproven(&self) -> bool {
+        let Some(target) = self.with_rollbacks() else { return false };
+        let mut good = self.stored.last_good.iter().chain(self.stored.good_apps.values());
+        !good.any(|it| it.config == target.config) || !target.apps.values().all(|it| self.is_proven(it))
+    }
+
+    /// Apps went back, and the device is as the rest of the target wants it: the releases of the other apps count as good, as
+    /// they do once a whole target is reached. `None`: a release is still on trial, or nothing is left to be proven. Otherwise
+    /// whether the targets must be saved.
+    pub(in crate::reconcile) fn prove_what_stayed(&mut self) -> Option<bool> {
+        if self.unproven().next().is_some() || !self.has_unproven() {
+            return None;
+        }
+        let wanted = self.wanted()?.clone();
+        let stayed: Vec<AppId> = wanted.apps.keys().filter(|it| self.rollback_of(**it).is_none()).copied().collect();
+        self.stored.good_apps.extend(stayed.iter().map(|it| (*it, wanted.clone())));
+        Some(!stayed.is_empty())
     }
 
     /// Whether a release is on trial: it is not proven good, nor given up.
@@ -161,9 +197,7 @@ impl TargetTracker {
         let trial = |app: &App| match (self.failure_of(app.id), self.rollback_of(app.id)) {
             (Some(failed), Some(good)) => Some(ReleaseTrial::RolledBack(Arc::clone(failed), good.commit.clone())),
             (Some(failed), None) => Some(ReleaseTrial::Failed(Arc::clone(failed))),
-            (None, _) if self.good_app(app.id).is_some_and(|it| it.fingerprint() == app.fingerprint()) => {
-                Some(ReleaseTrial::Good)
-            }
+            (None, _) if self.is_proven(app) => Some(ReleaseTrial::Good),
             (None, _) => None,
         };
         apps.map(|app| (app.id, trial(app))).collect()

@@ -8,7 +8,7 @@ use crate::state::contract::{Contract, Requirement};
 use crate::state::keys::KeyScope;
 
 /// A target with a document of its own, and so a fingerprint of its own.
-pub(super) fn target(words: &str) -> Target {
+pub(in crate::reconcile) fn target(words: &str) -> Target {
     Target { document: words.to_owned(), ..parse_target(words) }
 }
 
@@ -45,6 +45,22 @@ pub(super) fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> Ta
         good_apps: BTreeMap::new(),
     };
     TargetTracker::new(settings, Identity { uuid: "uuid".to_owned() }, keys, stored, trial)
+}
+
+/// The agent starts, and refuses a target that ended it too often.
+async fn start(targets: &mut TargetTracker, world: &TestWorld) {
+    if targets.count_start(&world.context()).await {
+        targets.refuse(&world.publish);
+    }
+    targets.start(&world.publish);
+}
+
+/// The targets of an agent whose apps go back when a release fails.
+pub(in crate::reconcile) fn on_trial(wanted: Target, good: Option<Target>) -> TargetTracker {
+    let mut targets = stored(None, None, 0);
+    (targets.stored.wanted, targets.stored.last_good) = (Some(wanted), good);
+    targets.releases = ReleaseTracker::new(true);
+    targets
 }
 
 /// What is published about a rejected target.
@@ -92,7 +108,7 @@ async fn releases_of_a_rejected_target_are_published_until_another_is_accepted()
     let mut targets = stored(Some("release two\nweb web:2"), Some("release one\nweb web:1"), StartCount::MAX_STARTS + 1);
     let published = || world.publish.borrow().rejected_releases.clone();
     let commit = |it: &str| BTreeMap::from([("app".to_owned(), it.to_owned())]);
-    targets.start(&world.context()).await;
+    start(&mut targets, &world).await;
     assert_eq!(published(), commit("two"));
     assert!(targets.accept(target("release three\nweb web:3"), &world.context()).await);
     assert_eq!(published(), BTreeMap::new());
@@ -103,7 +119,7 @@ async fn releases_of_a_rejected_target_are_published_until_another_is_accepted()
 #[tokio::test]
 async fn the_devices_own_key_is_published_and_stays_hidden() {
     let world = TestWorld::default();
-    stored(None, None, 0).start(&world.context()).await;
+    stored(None, None, 0).start(&world.publish);
     let status = world.publish.borrow().clone();
     assert_eq!(status.device_key, Some(secret(2)));
     let shown = format!("{status:?}");
@@ -147,7 +163,7 @@ async fn the_last_good_target_counts_as_reached_when_it_is_wanted_again() {
 async fn a_target_in_a_crash_loop_is_refused_until_a_request_tries_it_once_more() {
     let world = TestWorld::default();
     let mut targets = stored(Some("web web:2"), Some("web web:1"), StartCount::MAX_STARTS);
-    targets.start(&world.context()).await;
+    start(&mut targets, &world).await;
     assert!(!targets.accept(target("web web:2"), &world.context()).await);
     assert!(rejected(&world).contains("the last good one is kept (app)"), "{}", rejected(&world));
     assert_eq!(targets.completed().unwrap().services().next().unwrap().2.image, ImageRef::new("web:1"));
@@ -161,11 +177,11 @@ async fn a_target_in_a_crash_loop_is_refused_until_a_request_tries_it_once_more(
 async fn the_agent_rolls_back_when_it_was_started_too_often_with_a_target() {
     let world = TestWorld::default();
     let mut targets = stored(Some("web web:2"), Some("web web:1"), StartCount::MAX_STARTS - 1);
-    targets.start(&world.context()).await;
+    start(&mut targets, &world).await;
     assert_eq!(targets.stored.wanted, Some(target("web web:2")));
     assert!(!targets.is_reached() && rejected(&world).is_empty());
     let mut targets = stored(Some("web web:2"), Some("web web:1"), StartCount::MAX_STARTS);
-    targets.start(&world.context()).await;
+    start(&mut targets, &world).await;
     assert_eq!(targets.stored.wanted, Some(target("web web:1")));
     assert!(targets.is_reached() && rejected(&world).contains("the last good one is kept"));
 }
@@ -174,7 +190,7 @@ async fn the_agent_rolls_back_when_it_was_started_too_often_with_a_target() {
 async fn without_a_good_target_a_crash_loop_leaves_the_containers_as_they_are() {
     let world = TestWorld::default();
     let mut targets = stored(Some("web web:2"), None, StartCount::MAX_STARTS);
-    targets.start(&world.context()).await;
+    start(&mut targets, &world).await;
     assert!(targets.completed().is_none() && !targets.is_reached());
     assert!(rejected(&world).contains("there is no good one"), "{}", rejected(&world));
 }
@@ -183,7 +199,7 @@ async fn without_a_good_target_a_crash_loop_leaves_the_containers_as_they_are() 
 async fn starts_with_a_target_that_was_reached_are_not_counted() {
     let world = TestWorld::default();
     let mut targets = stored(Some("web web:1"), Some("web web:1"), 0);
-    targets.start(&world.context()).await;
+    start(&mut targets, &world).await;
     assert!(targets.is_reached() && world.saved.borrow().is_empty());
     assert!(targets.completed().is_some() && world.publish.borrow().target.is_some());
 }
@@ -256,7 +272,7 @@ fn the_device_key_is_replaced_and_the_keys_of_services_stay() {
 async fn the_key_of_a_service_is_replaced_and_no_other() {
     let world = TestWorld::default();
     let mut targets = stored(Some("web web:1\ndb db:1"), None, 0);
-    targets.start(&world.context()).await;
+    start(&mut targets, &world).await;
     let service = |name| Caller::Service { key: key(name), reach: KeyScope::App };
     let (keys, web) = targets.renewed_keys(service("web"), || unreachable!()).unwrap();
     assert_eq!(web, keys.of(&key("web"), "app"));

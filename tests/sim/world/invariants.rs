@@ -103,7 +103,8 @@ impl Checker {
     pub(crate) fn starts_with(&mut self, state: &StoredState) {
         let (kept, trial) = (&state.targets, &state.target_trial);
         let tried = trial.tried.iter().map(|it| &it.target).chain(trial.kept.iter().map(|it| &it.target));
-        self.kept = [&kept.wanted, &kept.last_good].into_iter().flatten().chain(tried).cloned().collect();
+        let good = kept.good_apps.values();
+        self.kept = [&kept.wanted, &kept.last_good].into_iter().flatten().chain(good).chain(tried).cloned().collect();
     }
 
     /// A client got the response that these are stopped. A service that the newest target no longer has does not count.

@@ -42,6 +42,8 @@ struct KeptVolumeBody<'a> {
 struct FailedBody<'a> {
     commit: Option<&'a str>,
     at: String,
+    /// Why it failed as a whole. `None`: its services say.
+    cause: Option<&'a str>,
     services: Vec<FailedServiceBody<'a>>,
 }
 
@@ -63,6 +65,7 @@ fn release<'a>(app: &App, trial: &'a ReleaseTrial, kept: Option<&'a KeptData>) -
     let failed = trial.failure().map(|it| FailedBody {
         commit: it.commit.as_deref(),
         at: utc(it.at_secs),
+        cause: it.cause.as_deref(),
         services: it.services.iter().map(service).collect(),
     });
     let waits_for = if let ReleaseTrial::OnTrial(reasons) = trial { reasons.as_slice() } else { &[] };

@@ -184,7 +184,7 @@ async fn a_release_on_trial_is_not_done_and_one_that_failed_is_aborted() {
     assert_eq!(apps(&status), "app 797e runs 19c4 19c4:done main=Running");
     let failed = |commit: &str| {
         let (fingerprint, commit) = ("ab".to_owned(), Some(commit.to_owned()));
-        Arc::new(FailedRelease { fingerprint, commit, at_secs: 0, services: Vec::new() })
+        Arc::new(FailedRelease { fingerprint, commit, at_secs: 0, cause: None, services: Vec::new() })
     };
     status.releases.insert(app, ReleaseTrial::RolledBack(failed(TWO), Some(ONE.to_owned())));
     assert_eq!(apps(&status), "app 797e runs 19c4 19c4:done main=Running 28d5:aborted");
