@@ -1,7 +1,8 @@
 //! What earlier versions of the agent left in their state directories: this version reads all of it.
 //!
-//! `tests/data/state` has, for each format, the directories of two devices, as the store of that time wrote them: one in the
-//! middle of an update, with a record of every kind, and one that has arrived. Before a release that writes other bytes, a test
+//! `tests/data/state` has, for each format, the directories of three devices, as the store of that time wrote them: one in the
+//! middle of an update, one that has arrived, and one on which releases are on trial. Together they have a record of every
+//! kind. Before a release that writes other bytes, a test
 //! below fails. If the versions before it can still read those bytes, the directories are made once more beside the old ones,
 //! under the version's name; if they cannot, `FORMAT` is raised as well:
 //!
@@ -19,9 +20,10 @@ use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::history::{FieldChange, HistoryAction, HistoryEntry, HistoryObject, HistoryOutcome, Requester};
 use boardkeeper::state::local_mode::{LocalModeRecord, LocalModeSwitch, LocalSession, SwitchEnd};
+use boardkeeper::state::target_trial::{KeptTarget, TargetTrialRecord, TrialTime, TriedTarget};
 use boardkeeper::state::{
-    AppId, ContainerId, EngineTime, Identity, ImageId, ImageRef, Keys, LogCursor, LogCursors, OutputStream, Secret, ServiceKey,
-    SignedDocument, StartCount, Target,
+    AppId, ContainerId, DataState, EngineTime, FailedRelease, FailedService, Identity, ImageId, ImageRef, KeptData, Keys,
+    LogCursor, LogCursors, OutputStream, Secret, ServiceKey, SignedDocument, StartCount, Target,
 };
 
 use super::run;
@@ -49,7 +51,7 @@ fn open(dir: &Path) -> Store {
     Store::new(dir, Box::new(|text| document::parse_kept(text, Some(UUID))))
 }
 
-/// A device in the middle of an update, with a record of every kind.
+/// A device in the middle of an update, with a record of every other kind.
 fn updating() -> StoredState {
     let main = ServiceKey::new(AppId(1), "main");
     let settings = |value: &str| BTreeMap::from([("HOST_CONFIG_gpu_mem".to_owned(), value.to_owned())]);
@@ -121,6 +123,57 @@ fn settled() -> StoredState {
     }
 }
 
+/// A device on which releases are on trial and have failed, and a target is on trial too.
+fn on_trial() -> StoredState {
+    let web = FailedService {
+        service: "web".into(),
+        why: "it is unhealthy, 600 s after the last container was started".into(),
+        lines: vec!["begun".into(), "the pump is stuck".into()],
+        health_output: Some("no answer".into()),
+    };
+    let db = FailedService { service: "db".into(), why: "it was restarted 6 times".into(), ..FailedService::default() };
+    let failed = |fingerprint: &str, commit: Option<&str>, cause: Option<&str>, services| FailedRelease {
+        fingerprint: fingerprint.repeat(32),
+        commit: commit.map(str::to_owned),
+        at_secs: 1_795_834_102,
+        cause: cause.map(str::to_owned),
+        services,
+    };
+    let data = [("data", DataState::Kept), ("new", DataState::Absent)];
+    let kept = |release: &str, begun, volumes: &[(&str, DataState)]| KeptData {
+        release: release.repeat(32),
+        begun,
+        volumes: volumes.iter().map(|(name, state)| ((*name).to_owned(), *state)).collect(),
+    };
+    let time = TrialTime { boot_id: "boot 1".into(), noted_up_secs: 7, left_secs: 540, length_secs: 600 };
+    StoredState {
+        targets: StoredTargets {
+            wanted: Some(target("target-v3.json")),
+            last_good: Some(target("target-2017.json")),
+            good_apps: BTreeMap::from([(AppId(1), target("target-v2.json"))]),
+            pulled: BTreeSet::new(),
+        },
+        failed_releases: BTreeMap::from([
+            (AppId(1), failed("f1", Some("19c48bcaffa860"), None, vec![db, web])),
+            (AppId(2), failed("f2", None, Some("the agent ended 5 times in a row"), Vec::new())),
+        ]),
+        kept_data: BTreeMap::from([
+            (AppId(1), kept("a1", false, &data)),
+            (AppId(2), kept("a2", true, &[("data", DataState::PuttingBack)])),
+        ]),
+        target_trial: TargetTrialRecord {
+            tried: Some(TriedTarget { target: target("target-compose.json"), time, over: "c3".repeat(32) }),
+            kept: Some(KeptTarget { target: target("target-v2.json"), over: target("target-v3.json").fingerprint() }),
+        },
+        ..settled()
+    }
+}
+
+/// Every device, by the name of its directory.
+fn devices() -> [(&'static str, StoredState); 3] {
+    [("updating", updating()), ("settled", settled()), ("on-trial", on_trial())]
+}
+
 fn cursors() -> LogCursors {
     let mut cursor = LogCursor::default();
     cursor.advance(OutputStream::Stderr, EngineTime(1_795_443_722_123_456_789));
@@ -153,7 +206,7 @@ fn history() -> Vec<HistoryEntry> {
     }]
 }
 
-/// Has today's store write both directories.
+/// Has today's store write the directories.
 async fn write(to: &Path) {
     let dir = to.join("updating");
     let (store, state) = (open(&dir), updating());
@@ -183,6 +236,18 @@ async fn write(to: &Path) {
     let wanted = state.targets.wanted.clone().unwrap();
     store.save(&Record::Targets(Box::new(StoredTargets { last_good: None, ..state.targets }))).await.unwrap();
     store.save(&Record::Proved(wanted.fingerprint())).await.unwrap();
+
+    let (store, state) = (open(&to.join("on-trial")), on_trial());
+    for record in [
+        Record::Identity(state.identity.unwrap()),
+        Record::Keys(state.keys.unwrap()),
+        Record::Targets(Box::new(state.targets)),
+        Record::FailedReleases(state.failed_releases),
+        Record::KeptData(state.kept_data),
+        Record::TargetTrial(Box::new(state.target_trial)),
+    ] {
+        store.save(&record).await.unwrap();
+    }
 }
 
 /// The files of a directory.
@@ -210,7 +275,7 @@ fn kept() -> Vec<PathBuf> {
 fn every_earlier_version_s_records_are_read_and_stay_as_they_are() {
     assert!(!kept().is_empty());
     for version in kept() {
-        for (name, expected) in [("updating", updating()), ("settled", settled())] {
+        for (name, expected) in devices() {
             let from = version.join(name);
             let dir = copy(&from);
             let _lock = store::hold(dir.path()).unwrap();
@@ -243,7 +308,7 @@ fn expected_key() -> Option<Secret> {
 fn this_version_writes_what_was_kept_of_it() {
     let dir = tempfile::tempdir().unwrap();
     run(write(dir.path()));
-    for name in ["updating", "settled"] {
+    for (name, _) in devices() {
         let written = files(&dir.path().join(name));
         for (file, bytes) in files(&data().join("state").join(NEWEST).join(name)) {
             let now = written.get(&file).map(|it| String::from_utf8_lossy(it));
