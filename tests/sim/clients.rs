@@ -432,6 +432,7 @@ impl crate::world::Model {
         match &call.operation {
             Operation::Lease(app, owner, length) => self.lease_may_end(*app, owner, Instant::now() + *length),
             Operation::EndLease(app, owner) => self.lease_may_end(*app, owner, Instant::now()),
+            Operation::TryTarget => self.hooks.is_target_tried = true,
             _ => (),
         }
         let checker = &mut self.checker;

@@ -109,6 +109,7 @@ impl Sim {
             model.gpio_line.agent_died();
             model.locks.agent_died();
             model.engine.agent_died();
+            model.hooks.agent_died();
             model.targets.forget_given();
             model.cloud.agent_died();
             model.lines.agent_died(cut);

@@ -72,7 +72,7 @@ impl Model {
             EngineAction::Restart(which) => engine.exit(&which.id, 143, true).and_then(|()| self.start(&which.id)),
             EngineAction::Rename(which, name) => engine.rename(&which.id, name),
             EngineAction::Retire(which, name) => engine.rename(&which.id, name).and_then(|()| engine.rest(&which.id)),
-            EngineAction::RunHook(which, run) => self.run_hook(which, &run.hook),
+            EngineAction::RunHook(which, run) => self.run_hook(which, run),
             EngineAction::CreateNetwork(network) => engine.create_network(network),
             EngineAction::RemoveNetwork(name, id, _) => engine.remove_network(name, id),
             EngineAction::Connect(which, networks) => engine.connect(&which.id, networks),

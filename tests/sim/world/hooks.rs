@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use boardkeeper::plan::inject_supervisor_env;
 use boardkeeper::port::EngineError;
 use boardkeeper::state::hook::{HookRun, UpdateHook};
 use boardkeeper::state::labels::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
-use boardkeeper::state::{ContainerId, ContainerPhase, ContainerRef, EngineAction, ServiceKey, Target};
+use boardkeeper::state::{
+    ConfigHash, ContainerId, ContainerPhase, ContainerRef, EngineAction, ReleaseTrial, ServiceKey, Target,
+};
 
-use super::engine_model::EngineModel;
+use super::engine_model::{EngineModel, SimContainer};
+use super::invariants::{MAX_STALENESS, service};
 use super::marks::Mark;
 use super::rng::Rng;
 use super::{Model, Sim};
@@ -24,6 +28,17 @@ pub(crate) struct HookBehaviour {
     pub(crate) chance: Option<Rng>,
     /// How often each container's hook succeeded.
     pub(crate) succeeded: BTreeMap<ContainerId, u32>,
+    /// For which updates hooks succeeded, as the agent that runs may remember: the container, and the wanted configuration.
+    remembered: BTreeSet<(ContainerId, ConfigHash)>,
+    /// A client had a target tried: what goes back from it has no hooks.
+    pub(crate) is_target_tried: bool,
+}
+
+impl HookBehaviour {
+    /// The agent's memory is gone: it runs every hook anew.
+    pub(super) fn agent_died(&mut self) {
+        self.remembered.clear();
+    }
 }
 
 /// Gives every service a hook.
@@ -68,8 +83,10 @@ impl Model {
     }
 
     /// A hook runs to its end.
-    pub(crate) fn run_hook(&mut self, which: &ContainerRef, hook: &UpdateHook) -> Result<(), EngineError> {
+    pub(crate) fn run_hook(&mut self, which: &ContainerRef, run: &HookRun) -> Result<(), EngineError> {
+        let hook = &run.hook;
         if !self.engine.runs(&which.id) {
+            self.hooks.remembered.insert((which.id.clone(), run.wanted.clone()));
             return Ok(());
         }
         let by_chance = !self.rates.events.is_empty() && self.hooks.chance.as_mut().is_some_and(|it| it.happens(250));
@@ -77,6 +94,7 @@ impl Model {
             return Err(EngineError::Refused("the hook ended with exit code 1; it said: no room".into()));
         }
         self.hit(Mark::HookSucceeds);
+        self.hooks.remembered.insert((which.id.clone(), run.wanted.clone()));
         *self.hooks.succeeded.entry(which.id.clone()).or_default() += 1;
         Ok(())
     }
@@ -86,7 +104,63 @@ impl Model {
         self.check_ownership(action, which);
         self.check_lock(action, which);
     }
+
+    /// A container is removed or retired. Where that is an update, its hook succeeded before, for that update.
+    pub(super) fn check_hook_ran(&mut self, action: &EngineAction, which: &ContainerRef) {
+        let Some(container) = self.engine.containers.get(&which.id) else { return };
+        // An agent may have seen one that has not run for long before it was started.
+        let has_run = |it: &SimContainer| it.view.started.is_some_and(|at| self.now_secs() - at.secs() > STALE_SECS);
+        let has_hook = container.view.phase == ContainerPhase::Running && container.view.before_update.is_some();
+        let is_clock_steady = self.jumped.elapsed() > MAX_STALENESS;
+        if !has_hook || !has_run(container) || !is_clock_steady || !self.is_update(which) {
+            return;
+        }
+        let updates = self.wanted_hashes(&which.key);
+        if updates.into_iter().any(|it| self.hooks.remembered.contains(&(which.id.clone(), it))) {
+            self.hit(Mark::UpdateAfterHook);
+        } else {
+            self.violation(format_args!("{action}, and its hook did not succeed before"));
+        }
+    }
+
+    /// Whether the agent can have no other reason to remove a container than an update that nothing exempts from hooks.
+    fn is_update(&self, which: &ContainerRef) -> bool {
+        let (key, checker) = (&which.key, &self.checker);
+        let is_requested = [&checker.restarted, &checker.purged].iter().any(|it| it.contains(&key.app));
+        let is_local = checker.developed || self.all_targets(|it| it.local.is_some());
+        let goes_back = self.hooks.is_target_tried || self.went_back(which);
+        // The end of a hand-over: the hook was run before it began, maybe by another agent.
+        let began =
+            |it: &SimContainer| it.view.key == *key && it.view.id != which.id && it.view.phase != ContainerPhase::Created;
+        let is_finished = self.engine.ours().any(began);
+        let stays = self.all_targets(|it| service(it, key).is_some());
+        stays && !is_requested && !is_local && !goes_back && !is_finished && !self.may_force(key.app)
+    }
+
+    /// Whether the app goes back to its last good release, or did by what is on the disk.
+    fn went_back(&self, which: &ContainerRef) -> bool {
+        let app = which.key.app;
+        let is_back = |it: &ReleaseTrial| matches!(it, ReleaseTrial::RolledBack(..));
+        let says = self.status.as_ref().is_some_and(|it| it.borrow().releases.get(&app).is_some_and(is_back));
+        says || self.disk.kept.failed_releases.contains_key(&app)
+    }
+
+    /// The configurations that a service is to have by the targets that the agent may have in memory.
+    fn wanted_hashes(&self, key: &ServiceKey) -> Vec<ConfigHash> {
+        let (Some(status), Some(keys)) = (&self.status, &self.disk.kept.keys) else { return Vec::new() };
+        let device = status.borrow().device.clone();
+        let mut hashes = Vec::new();
+        self.known_targets(|target| {
+            for target in [target, &inject_supervisor_env(target, &device, keys)] {
+                hashes.extend(service(target, key).map(|it| it.config.hash(it.image.as_str())));
+            }
+        });
+        hashes
+    }
 }
+
+/// For so long a container has to run before the agent must have seen it.
+const STALE_SECS: i64 = MAX_STALENESS.as_secs().cast_signed();
 
 impl EngineModel {
     fn runs(&self, id: &ContainerId) -> bool {

@@ -188,7 +188,7 @@ pub(super) fn service<'a>(target: &'a Target, key: &ServiceKey) -> Option<&'a Se
 
 impl Model {
     /// Visits every target the agent may still have in memory.
-    fn known_targets(&self, mut look: impl FnMut(&Target)) {
+    pub(super) fn known_targets(&self, mut look: impl FnMut(&Target)) {
         self.checker.received.iter().for_each(&mut look);
         if let Some(status) = &self.status {
             status.borrow().target.as_deref().into_iter().for_each(look);
@@ -244,10 +244,16 @@ impl Model {
             EngineAction::Kill(which) => {
                 self.check_ownership(action, which);
                 self.check_kill(which);
+                self.check_hook_ran(action, which);
                 self.check_refused(which);
                 self.check_lock(action, which);
             }
-            EngineAction::Stop(which) | EngineAction::Rename(which, _) | EngineAction::Retire(which, _) => {
+            EngineAction::Retire(which, _) => {
+                self.check_ownership(action, which);
+                self.check_hook_ran(action, which);
+                self.check_lock(action, which);
+            }
+            EngineAction::Stop(which) | EngineAction::Rename(which, _) => {
                 self.check_ownership(action, which);
                 self.check_lock(action, which);
             }

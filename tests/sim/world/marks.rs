@@ -160,6 +160,7 @@ marks! {
     LocalModeOn "people: switch local mode on"
     LocalModeOff "people: switch local mode off"
     HookSucceeds "services: a hook before an update succeeds"
+    UpdateAfterHook "services: an update follows the hook that succeeded for it"
     HookHangs "services: a hook before an update hangs"
     Push "people: push a target"
     TryTarget "people: try a target"
