@@ -161,3 +161,4 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         health: None,
     });
 }
+        is_out_of_memory: false,

@@ -156,6 +156,8 @@ pub struct Container {
     pub volumes: BTreeSet<String>,
     /// How often the engine started it again by its restart policy, since it was last started otherwise.
     pub restarts: u32,
+    /// The kernel ended a process of it that was out of memory, as the engine says of its last run.
+    pub is_out_of_memory: bool,
     /// The engine's last error from starting it.
     pub error: Option<String>,
     /// The result of its health check, if it has one and was started.

@@ -74,6 +74,7 @@ pub(crate) fn container(name: &str) -> Container {
         is_orphaned: false,
         volumes: std::collections::BTreeSet::new(),
         restarts: 0,
+        is_out_of_memory: false,
         error: None,
         health: None,
     }

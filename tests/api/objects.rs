@@ -34,6 +34,7 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         is_orphaned: false,
         volumes: std::collections::BTreeSet::new(),
         restarts: 0,
+        is_out_of_memory: false,
         started: None,
         networks: None,
         error: None,

@@ -110,6 +110,20 @@ fn a_port_that_another_program_has_makes_a_release_go_back() {
 
 #[test]
 #[ignore = "needs `make engine`"]
+fn a_release_that_runs_out_of_memory_goes_back_and_the_reason_names_it() {
+    let lab = Lab::enter();
+    let (agent, _) = with_good(&lab, 1505);
+    let image = lab.image("2");
+    // A string without an end, which `tail` keeps whole.
+    let web =
+        on_trial("web", &image).with("mem_limit", json!("16m")).with("command", json!(["sh", "-c", "exec tail /dev/zero"]));
+    let failed = goes_back(&lab, &agent, &App::new(1505, "c2", vec![on_trial("db", &image), web]));
+    assert_eq!(failed["name"], "web");
+    assert!(failed["why"].as_str().unwrap().ends_with("; it ran out of memory"), "{failed}");
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
 fn an_agent_that_is_killed_while_its_app_goes_back_finishes_that() {
     let lab = Lab::enter();
     let (mut agent, _) = with_good(&lab, 1504);

@@ -161,6 +161,7 @@ impl World {
             is_orphaned: false,
             volumes: std::collections::BTreeSet::new(),
             restarts: 0,
+            is_out_of_memory: false,
             started: None,
             networks: None,
             error: None,

@@ -403,6 +403,7 @@ pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origi
         is_orphaned: false,
         volumes: mounted_volumes(seen),
         restarts: u32::try_from(seen.number("/RestartCount")).unwrap_or_default(),
+        is_out_of_memory: seen.is("/State/OOMKilled"),
         error: seen.some_text("/State/Error"),
         health: HealthStatus::named(seen.text("/State/Health/Status")),
     })
@@ -463,6 +464,7 @@ fn undescribed(listed: ListedContainer, why: String) -> Container {
         is_orphaned: false,
         volumes: BTreeSet::new(),
         restarts: 0,
+        is_out_of_memory: false,
         error: Some(why),
         health: None,
     }

@@ -177,6 +177,7 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         is_orphaned: false,
         volumes: spec.config.mounts.iter().filter_map(|it| it.engine_volume(APP)).collect(),
         restarts: 0,
+        is_out_of_memory: false,
         error: None,
         health: None,
     });
@@ -386,6 +387,7 @@ fn add_container(current: &mut Current, name: &str, image: &str, phase: &str, wo
         is_orphaned: false,
         volumes: service.config.mounts.iter().filter_map(|it| it.engine_volume(APP)).collect(),
         restarts: 0,
+        is_out_of_memory: false,
         error: None,
         health: health_of(words),
     });

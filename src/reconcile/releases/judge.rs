@@ -39,6 +39,8 @@ pub(super) struct TrialMemory {
     steady: BTreeMap<String, SteadyRun>,
     /// How often a container of another supervisor was restarted before the agent saw it.
     restarts_before: BTreeMap<ContainerId, u32>,
+    /// Containers that were seen to run out of memory. An engine may say it only until it starts them again.
+    out_of_memory: BTreeSet<ContainerId>,
 }
 
 /// A service that runs, healthy where it has a health check.
@@ -89,8 +91,11 @@ impl TrialMemory {
         let last_start = self.started.values().max().copied().unwrap_or(now);
         let (mut failures, mut reasons, mut times) = (Vec::new(), Vec::new(), Vec::new());
         for (name, service) in &evidence.app.services {
-            let mut fail = |why: String| {
+            let mut fail = |mut why: String| {
                 let container = evidence.containers.get(name.as_str());
+                if container.is_some_and(|it| self.out_of_memory.contains(&it.id)) {
+                    why.push_str("; it ran out of memory");
+                }
                 let is_unhealthy = container.is_some_and(|it| it.health == Some(HealthStatus::Unhealthy));
                 let (service, container) = (name.clone(), container.map(|it| it.id.clone()));
                 failures.push(ServiceFailure { service, why, container, is_unhealthy });
@@ -136,6 +141,9 @@ impl TrialMemory {
         let started: BTreeMap<_, _> =
             started.map(|it| (it.id.clone(), self.started.get(&it.id).copied().unwrap_or(now))).collect();
         self.started = started;
+        self.out_of_memory.retain(|id| evidence.containers.values().any(|it| it.id == *id));
+        let ended = evidence.containers.values().filter(|it| it.is_out_of_memory);
+        self.out_of_memory.extend(ended.map(|it| it.id.clone()));
         let adopted = evidence.containers.values().filter(|it| matches!(it.made, Origin::Adopted(_)));
         // What a container went through under another supervisor proves nothing of a release. A start by hand counts anew.
         let before = |it: &Container| self.restarts_before.get(&it.id).copied().unwrap_or(it.restarts).min(it.restarts);

@@ -222,6 +222,7 @@ impl EngineModel {
             is_orphaned: false,
             volumes: volumes.clone(),
             restarts: 0,
+            is_out_of_memory: false,
         };
         let brief = spec.config.env.contains_key("BRIEF");
         // No process outlives SIGKILL.
@@ -450,6 +451,7 @@ impl EngineModel {
             is_orphaned: false,
             volumes: BTreeSet::new(),
             restarts: 0,
+            is_out_of_memory: false,
         };
         let new = SimContainer { foreign: true, ..SimContainer::of(view) };
         self.keep(image);

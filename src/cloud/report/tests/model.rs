@@ -76,6 +76,7 @@ pub(super) fn container(commit: &str, service: &str, phase: ContainerPhase) -> C
         is_orphaned: false,
         volumes: std::collections::BTreeSet::new(),
         restarts: 0,
+        is_out_of_memory: false,
         error: None,
         health: None,
     }

@@ -164,3 +164,23 @@ async fn a_container_of_another_release_proves_nothing() {
     pass(3600).await;
     assert_eq!(trial.reasons(), ["web has no container of this release yet"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_names_that_the_container_ran_out_of_memory_also_when_it_is_started_again() {
+    let mut trial = Trial::of("web web:1", "web web:1 running");
+    trial.change("web", |it| {
+        it.is_out_of_memory = true;
+        it.restarts = 3;
+    });
+    assert_eq!(trial.failures(), [""; 0]);
+    trial.change("web", |it| {
+        it.is_out_of_memory = false;
+        it.restarts = 6;
+    });
+    assert_eq!(trial.failures(), ["web: it was restarted 6 times; it ran out of memory"]);
+    trial.change("web", |it| {
+        it.id = ContainerId("another".to_owned());
+        it.restarts = 7;
+    });
+    assert_eq!(trial.failures(), ["web: it was restarted 7 times"], "another container did not");
+}
