@@ -103,7 +103,7 @@ bus: ## what is said to logind, systemd and avahi, on buses of their own; and wh
 power: bus ## real reboots and shutdowns: the agent in machines that systemd-nspawn boots
 	@$(LAB)/install.sh rust engine busybox tools nspawn
 	@for it in bookworm trixie; do SUITE=$$it $(LAB)/nspawn.sh root > /dev/null || exit 1; done
-	$(INSIDE) cargo test --locked --test boards -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(or $(ONLY),nspawn package upgrade)
+	$(INSIDE) cargo test --locked --test boards -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(or $(ONLY),nspawn package rollback upgrade)
 
 boards: ## whole emulated boards, with a real kernel, LEDs and our package; ONLY=name for some; needs `make release`
 	@$(LAB)/install.sh rust package boards busybox tools

@@ -158,8 +158,31 @@ impl Machine {
 
     /// The target: one service that stays, with these labels.
     pub(crate) fn wants(&self, labels: &Value) {
-        let target = target(&[("web", "tests/busybox:1")], labels, &json!({}));
+        self.wants_target(&target(&[("web", "tests/busybox:1")], labels, &json!({})));
+    }
+
+    /// The target. It must have no single quote.
+    pub(crate) fn wants_target(&self, target: &Value) {
         self.run(&format!("echo '{target}' > /etc/boardkeeper-target.json"));
+    }
+
+    /// Ends its engine as a power cut does, with everything that runs on it, and starts it again.
+    pub(crate) fn cuts_engine(&self) {
+        for verb in ["crash", "up"] {
+            let mut engine = script("engine.sh");
+            assert!(engine.arg(verb).arg(self.dir.join("engine")).stdout(Stdio::null()).status().unwrap().success(), "{verb}");
+        }
+    }
+
+    /// Names of the containers that its engine has, those that do not run too.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let out = Command::new("docker").args(["-H", &self.docker_host(), "ps", "-a", "--format", "{{.Names}}"]).output();
+        String::from_utf8(out.unwrap().stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// A file in a volume of its engine, if it is there.
+    pub(crate) fn in_volume(&self, volume: &str, file: &str) -> Option<String> {
+        fs::read_to_string(self.dir.join("engine/data/volumes").join(volume).join("_data").join(file)).ok()
     }
 
     /// The target of an agent that was installed as a package: services that stay, each with its image.

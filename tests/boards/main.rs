@@ -8,4 +8,5 @@ mod emulator;
 mod machine;
 mod nspawn;
 mod package;
+mod rollback;
 mod upgrade;
