@@ -136,7 +136,7 @@ fn planned(config: &Config, target: Target) -> Result<Preview, CommandError> {
         arch: device.arch.clone(),
     });
     let stored = store::stored(&config.state_dir, device.uuid.as_str());
-    let input = PreviewInput { device, stored, target, force: config.force };
+    let input = PreviewInput { device, stored, target, force: config.force, rollback: config.rollback };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| CommandError::Failed(format!("cannot begin: {why}")))?;
     let (locks, clock) = (Locks::new(&config.root), Clock::new(&config.root));

@@ -7,7 +7,7 @@ use crate::plan::plan;
 use crate::state::config::RestartPolicy;
 use crate::state::hook::{HookOutcome, UpdateHook};
 use crate::state::{
-    Condition, Container, ContainerId, ContainerPhase, ContainerSpec, Current, DataDemand, EngineAction, EngineTime,
+    Condition, Container, ContainerId, ContainerPhase, ContainerSpec, Current, DataDemand, DataPlan, EngineAction, EngineTime,
     HealthStatus, Image, ImageId, ImageRef, LockState, Origin, Overrides, ServiceKey, Step, Target, VolumeCopy, Waiting,
 };
 
@@ -93,11 +93,14 @@ fn apply_action(target: &Target, current: &mut Current, action: &EngineAction) {
             current.volumes.retain(|it| it.name != *name);
             current.snapshots.retain(|it| it.name != *name);
         }
-        EngineAction::KeepData(copy) => is_copied(current, copy),
+        EngineAction::KeepData(copy) => drop(is_copied(current, copy)),
         EngineAction::PutDataBack(copy) => {
             current.volumes.retain(|it| it.name != copy.volume.name);
             current.volumes.push(copy.volume.clone());
-            is_copied(current, copy);
+            if let Some(plan) = is_copied(current, copy) {
+                // Its snapshot is removed next.
+                plan.kept.remove(&copy.name);
+            }
         }
         EngineAction::RemoveImage(image) => {
             current.images.retain(|it| !it.answers_to(image));
@@ -122,15 +125,16 @@ fn change(current: &mut Current, id: &ContainerId, change: impl FnOnce(&mut Cont
     }
 }
 
-/// The data of a volume was copied to its snapshot, or from it.
-fn is_copied(current: &mut Current, copy: &VolumeCopy) {
-    let Some(plan) = current.data.get_mut(&copy.volume.app) else { return };
+/// The data of a volume was copied to its snapshot, or from it. What is left to be done with the app's data.
+fn is_copied<'a>(current: &'a mut Current, copy: &VolumeCopy) -> Option<&'a mut DataPlan> {
+    let plan = current.data.get_mut(&copy.volume.app)?;
     if let DataDemand::Keep(names) | DataDemand::PutBack(names) = &mut plan.demand {
         names.remove(&copy.name);
         if names.is_empty() {
             plan.demand = DataDemand::Nothing;
         }
     }
+    Some(plan)
 }
 
 fn create(current: &mut Current, spec: &ContainerSpec) {
@@ -157,8 +161,8 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         is_orphaned: false,
         volumes: spec.config.mounts.iter().filter_map(|it| it.engine_volume(spec.key.app)).collect(),
         restarts: 0,
+        is_out_of_memory: false,
         error: None,
         health: None,
     });
 }
-        is_out_of_memory: false,

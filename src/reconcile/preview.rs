@@ -2,11 +2,17 @@
 //! observation, from a process of its own beside a running agent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::plan::{Reasons, changes, check_contracts, forecast, inject_supervisor_env, leave_out_unmet};
-use crate::port::{Clock, Engine, Locks, StoredState};
+use crate::port::{Clock, Engine, Locks, StoredState, StoredTargets};
 use crate::reconcile::observed::add_containers;
-use crate::state::{AppId, BootState, Current, Device, Force, Keys, LockHolders, Overrides, Secret, Target};
+use crate::reconcile::targets::TargetTracker;
+use crate::reconcile::{ReconcilerSettings, snapshots};
+use crate::state::release::trial_text;
+use crate::state::{
+    AppId, BootState, Current, Device, Force, Identity, Keys, LockHolders, Overrides, ReleaseTrial, Secret, Target,
+};
 
 /// What would be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +47,8 @@ pub struct PreviewInput {
     pub target: Target,
     /// Whether update locks are always overridden, as configured.
     pub force: Force,
+    /// Whether an app goes back to its last good release when a new one fails, as configured.
+    pub rollback: bool,
 }
 
 /// Plans for a target. Error: the engine or the locks cannot be read, or the device does not accept the target.
@@ -50,7 +58,7 @@ pub async fn preview(
     clock: &impl Clock,
     input: PreviewInput,
 ) -> Result<Preview, String> {
-    let PreviewInput { mut device, stored, target, force } = input;
+    let PreviewInput { mut device, stored, target, force, rollback } = input;
     if let Some(identity) = &stored.identity {
         device.uuid.clone_from(&identity.uuid);
     }
@@ -72,11 +80,14 @@ pub async fn preview(
         let left_out = leave_out_unmet(&mut target, &device);
         (inject_supervisor_env(&target, &device, &keys), left_out)
     };
-    let (target, left_out) = complete(&target);
+    let targets = tracker(&stored, &device, &keys, target, rollback);
+    let (target, left_out) = complete(&targets.with_rollbacks().unwrap_or_default());
     let before = stored.targets.wanted.as_ref().map(|it| complete(it).0);
-    let current = observe(engine, locks, clock, &stored, &target).await?;
+    let mut current = observe(engine, locks, clock, &stored, &target).await?;
+    current.data = snapshots::plans(stored.kept_data, &targets, &current.volumes, &current.snapshots);
     let force = if force == Force::Yes { target.apps.keys().copied().collect() } else { BTreeSet::new() };
-    let overrides = Overrides { stopped: stored.stopped, force, ..Overrides::default() };
+    let without_hooks = targets.going_back();
+    let overrides = Overrides { stopped: stored.stopped, force, without_hooks, ..Overrides::default() };
     let forecast = forecast(&target, &overrides, &current);
     let changes: BTreeMap<_, _> = before.iter().flat_map(|it| changes(it, &target)).collect();
     let reasons = Reasons { target: &target, current: &current, overrides: &overrides, changes: &changes };
@@ -84,7 +95,33 @@ pub async fn preview(
     for (at, wave) in forecast.waves.iter().enumerate() {
         steps.extend(wave.iter().map(|it| PreviewStep { wave: at + 1, what: it.to_string(), why: reasons.of(it).1.text() }));
     }
-    Ok(Preview { steps, waiting: forecast.waiting.iter().map(ToString::to_string).collect(), left_out })
+    let waiting = given_up(&targets, &target).chain(forecast.waiting.iter().map(ToString::to_string)).collect();
+    Ok(Preview { steps, waiting, left_out })
+}
+
+/// The targets of an agent that is given this one.
+fn tracker(stored: &StoredState, device: &Device, keys: &Keys, target: Target, rollback: bool) -> TargetTracker {
+    let settings = ReconcilerSettings {
+        observe_every: Duration::ZERO,
+        device: device.clone(),
+        uuid: None,
+        device_key: None,
+        force: Force::No,
+        update_window: None,
+        rollback,
+        service_verbs: BTreeSet::new(),
+    };
+    let targets = StoredTargets { wanted: Some(target), ..stored.targets.clone() };
+    let identity = Identity { uuid: device.uuid.clone() };
+    TargetTracker::new(settings, identity, keys.clone(), targets, None).with_failed_releases(stored.failed_releases.clone())
+}
+
+/// Releases that are not begun, because they failed before.
+fn given_up<'a>(targets: &TargetTracker, target: &'a Target) -> impl Iterator<Item = String> + use<'a> {
+    targets.trials().into_iter().filter_map(|(id, trial)| {
+        let trial = trial.filter(|it| matches!(it, ReleaseTrial::RolledBack(..)))?;
+        trial_text(&target.apps.get(&id)?.name, id, &trial)
+    })
 }
 
 /// The machine as it is, read only.
@@ -115,6 +152,7 @@ async fn observe(
         removable_images: stored.targets.pulled.iter().filter(|it| !kept.contains(it)).cloned().collect(),
         networks: seen.networks,
         volumes: seen.volumes,
+        snapshots: seen.snapshots,
         locks: held,
         booted_secs: clock.booted_secs(),
         now_secs: clock.now_secs(),

@@ -134,6 +134,18 @@ impl SnapshotTracker {
     }
 }
 
+/// What an agent would do with the data of volumes that starts with these targets and this record.
+pub(super) fn plans(
+    kept: BTreeMap<AppId, KeptData>,
+    targets: &TargetTracker,
+    volumes: &[Volume],
+    snapshots: &[VolumeSnapshot],
+) -> BTreeMap<AppId, DataPlan> {
+    let mut tracker = SnapshotTracker::new(kept);
+    tracker.refresh(targets, true, &Seen { volumes, snapshots, is_copied: &|_, _| false });
+    tracker.plans
+}
+
 impl KeptData {
     /// The volumes to put back. `is_back`: the release whose data it is, is in force.
     fn put_back(&self, is_back: bool) -> BTreeSet<String> {
@@ -266,3 +278,6 @@ impl<W: World> Reconciler<'_, W> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

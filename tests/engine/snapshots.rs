@@ -1,5 +1,6 @@
 //! Data that goes back: a volume has what the last good release left in it, byte for byte, whatever failed meanwhile.
 
+use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -54,6 +55,17 @@ fn with_good<'lab>(lab: &'lab Lab, id: u32, fill: &str) -> Agent<'lab> {
     agent
 }
 
+/// What `boardkeeper target plan` says that the agent would do for a release: the steps, and what is waited for.
+fn planned(lab: &Lab, agent: &Agent<'_>, next: &App) -> (Vec<String>, Value) {
+    let file = lab.dir().join("planned.json");
+    fs::write(&file, next.v3().to_string()).unwrap();
+    let mut plan = Command::new(env!("CARGO_BIN_EXE_boardkeeper"));
+    plan.args(["target", "plan", "--json", "--board", "simulated", "--state-dir"]).arg(agent.path("state"));
+    let said: Value = serde_json::from_str(&run(plan.arg(file).env("DOCKER_HOST", lab.docker_host()))).unwrap();
+    let steps = said["steps"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap().to_owned());
+    (steps.collect(), said["waiting"].clone())
+}
+
 fn is_back(lab: &Lab, agent: &Agent<'_>) -> bool {
     let all = lab.started();
     let runs = all.len() == 2 && all.iter().all(|it| it.state == "running" && it.name.contains("_c1"));
@@ -79,13 +91,22 @@ fn ten_thousand_files_are_as_they_were_before_the_release_that_failed() {
     assert!(before.lines().count() > 20_000, "{}", before.lines().count());
     // It changes the data, and then it fails.
     let spoil = "rm -rf /data/7; echo other > /data/8/f8; mkdir /data/new; chmod 777 /data; date > /data/migrated";
-    agent.want(&app(1600, "c2", &lab.image("2"), spoil, "sleep 1; exit 3").v3());
+    let bad = app(1600, "c2", &lab.image("2"), spoil, "sleep 1; exit 3");
+    let (steps, waiting) = planned(&lab, &agent, &bad);
+    let at = |what: &str| steps.iter().position(|it| it.starts_with(what)).unwrap_or_else(|| panic!("{what}: {steps:?}"));
+    assert!(at("kill 1600/db") < at("copy the data of volume 1600_data"), "{steps:?}");
+    assert!(at("copy the data of volume 1600_data") < at("start 1600/db"), "{steps:?}");
+    assert_eq!(waiting, json!([]));
+    agent.want(&bad.v3());
     until(BACK, "the new release has changed the data", || has(&lab, "1600_data", "migrated"));
     assert_eq!(release(&agent)["volumes"], json!([{"name": "data", "state": "kept"}]));
     let took = until(BACK, "the app is back", || is_back(&lab, &agent));
     assert_eq!(inventory(&lab, "1600_data"), before);
     eprintln!("seen: back with its data after {took:?}");
     nothing_is_left(&lab);
+    let (steps, waiting) = planned(&lab, &agent, &bad);
+    assert_eq!(steps, [""; 0], "it failed, and is not begun again");
+    assert!(waiting.to_string().contains("The app went back to its last good release c1"), "{waiting}");
     let history = agent.get("/agent/v1/history?limit=100").json().to_string();
     for words in ["\"copy\"", "\"put_back\""] {
         assert!(history.contains(words), "{words}: {history}");

@@ -281,6 +281,14 @@ fn every_earlier_version_s_records_are_read_and_stay_as_they_are() {
             let _lock = store::hold(dir.path()).unwrap();
             let found = run(open(dir.path()).load()).unwrap();
             assert_eq!(found, expected, "{}", from.display());
+            // What `boardkeeper target plan` reads of it, beside the agent.
+            let beside = store::stored(dir.path(), UUID);
+            assert_eq!(
+                (&beside.targets, &beside.failed_releases, &beside.kept_data, &beside.stopped),
+                (&expected.targets, &expected.failed_releases, &expected.kept_data, &expected.stopped),
+                "{}",
+                from.display()
+            );
             assert!(fs::read_to_string(dir.path().join("format")).unwrap().starts_with(&format!("{FORMAT} ")));
             for (file, bytes) in files(&from) {
                 assert_eq!(fs::read(dir.path().join(&file)).unwrap(), bytes, "{}/{file}", from.display());

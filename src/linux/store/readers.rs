@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::disk::{Disk, StateDirectory, StoreFiles};
+use super::failed_releases::FailedReleasesFile;
+use super::kept_data::KeptDataFile;
 use super::{
-    ACCOUNT, ACCOUNT_BACKUP, AWAITING, IDENTITY, IDENTITY_BACKUP, KEYS, PIN, PROVISIONED, RECORD_BYTES, STOPPED, Store,
-    TARGETS, failed, is_spoiled, most_bytes, parsed, wire,
+    ACCOUNT, ACCOUNT_BACKUP, AWAITING, FAILED_RELEASES, IDENTITY, IDENTITY_BACKUP, KEPT_DATA, KEYS, PIN, PROVISIONED, REACHED,
+    RECORD_BYTES, STOPPED, Store, TARGETS, failed, is_spoiled, most_bytes, parsed, wire,
 };
 use crate::document;
 use crate::linux::flash::FlashCounter;
@@ -65,13 +67,22 @@ pub fn stored(path: &Path, device_uuid: &str) -> StoredState {
     let uuid = (!device_uuid.is_empty()).then(|| device_uuid.to_owned());
     let parse = move |text: &str| document::parse_kept(text, uuid.as_deref());
     let files = StateDirectory::new(Disk, path);
+    let mut targets = record::<wire::TargetsFile>(&files, TARGETS).map(|it| it.into_state(&parse).0).unwrap_or_default();
+    let marks = files.names().unwrap_or_default();
+    if targets.wanted.as_ref().is_some_and(|it| marks.contains(&format!("{REACHED}{}", it.fingerprint()))) {
+        targets.last_good.clone_from(&targets.wanted);
+    }
     StoredState {
         identity: identity(path),
         account: account(&files).ok().flatten(),
         keys: record::<wire::KeysFile>(&files, KEYS).map(wire::KeysFile::into_state),
-        targets: record::<wire::TargetsFile>(&files, TARGETS).map(|it| it.into_state(&parse).0).unwrap_or_default(),
+        targets,
         stopped: record::<wire::StoppedFile>(&files, STOPPED).map(wire::StoppedFile::into_state).unwrap_or_default(),
         awaiting: record::<wire::AwaitingFile>(&files, AWAITING).map(wire::AwaitingFile::into_state).unwrap_or_default(),
+        failed_releases: record::<FailedReleasesFile>(&files, FAILED_RELEASES)
+            .map(FailedReleasesFile::into_state)
+            .unwrap_or_default(),
+        kept_data: record::<KeptDataFile>(&files, KEPT_DATA).map(KeptDataFile::into_state).unwrap_or_default(),
         ..StoredState::default()
     }
 }

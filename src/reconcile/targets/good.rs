@@ -113,7 +113,7 @@ impl TargetTracker {
     }
 
     /// The wanted target, with the last good release of each app whose wanted one failed.
-    pub(super) fn with_rollbacks(&self) -> Option<Target> {
+    pub(in crate::reconcile) fn with_rollbacks(&self) -> Option<Target> {
         let mut target = self.wanted()?.clone();
         for (id, app) in &mut target.apps {
             if let Some(good) = self.rollback_of(*id) {
