@@ -125,11 +125,11 @@ schema: ## the API's description against the binary, with schemathesis; EXAMPLES
 	@$(LAB)/install.sh rust python
 	$(LAB)/schema.sh $(EXAMPLES)
 
-bench: ## measure; the figures are kept in target/bench.txt; COMPARE=commit measures that build in turn
+bench: ## measure; the figures are kept in target/bench.txt; COMPARE=commit measures that build in turn, ONLY="gating copying" some
 	@$(LAB)/install.sh rust engine registry bus busybox tools
 	$(if $(COMPARE),tests/bench/other.sh $(COMPARE))
-	$(if $(COMPARE),COMPARE=$(COMPARE) COMPARE_AGENT=$(CURDIR)/target/compare/boardkeeper) $(INSIDE) cargo bench --locked --bench agent
-	$(INSIDE) tests/bench/cloud.sh $(CURDIR)/target/release/boardkeeper
+	ONLY="$(ONLY)" $(if $(COMPARE),COMPARE=$(COMPARE) COMPARE_AGENT=$(CURDIR)/target/compare/boardkeeper) $(INSIDE) cargo bench --locked --bench agent
+	$(if $(ONLY),,$(INSIDE) tests/bench/cloud.sh $(CURDIR)/target/release/boardkeeper)
 
 deny: ## licences, duplicates and advisories of what we depend on; CHECKS="bans licenses sources" where GitHub is not reached
 	@$(LAB)/install.sh rust deny

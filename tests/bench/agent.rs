@@ -66,7 +66,7 @@ impl Agent {
 
     /// Waits until this many services run.
     pub(crate) fn runs(&self, services: u32) {
-        poll(|| crate::bare::running(&socket(&self.lab)) == services);
+        wait_until("all services run", || crate::bare::running(&socket(&self.lab)) == services);
     }
 
     /// Waits until it has no step left to take: it releases the locks of an update, and observes once more.
@@ -81,25 +81,31 @@ impl Agent {
 
     /// Gives it a target, and returns the time until this many services ran.
     pub(crate) fn brings_up(&self, document: &Value, services: u32) -> Duration {
-        self.arrives(document, || crate::bare::running(&socket(&self.lab)) == services)
+        self.arrives(document, "all services run", || crate::bare::running(&socket(&self.lab)) == services)
     }
 
     /// Gives it a target in which one service differs, and returns the time until its new container ran.
     pub(crate) fn replaces_one(&self, document: &Value) -> Duration {
         let before = crate::bare::newest(&socket(&self.lab));
-        self.arrives(document, || {
+        self.arrives(document, "the new container runs", || {
             let socket = socket(&self.lab);
             crate::bare::newest(&socket) != before && crate::bare::running(&socket) == crate::MANY
         })
     }
 
-    fn arrives(&self, document: &Value, is_there: impl Fn() -> bool) -> Duration {
+    fn arrives(&self, document: &Value, what: &str, is_there: impl Fn() -> bool) -> Duration {
+        let begun = self.wants(document);
+        wait_until(what, is_there);
+        begun.elapsed()
+    }
+
+    /// Gives it a target; when it did.
+    pub(crate) fn wants(&self, document: &Value) -> Instant {
         let new = self.dir.path().join("target.new");
         fs::write(&new, document.to_string()).unwrap();
         let begun = Instant::now();
         fs::rename(new, self.dir.path().join("target.json")).unwrap();
-        poll(is_there);
-        begun.elapsed()
+        begun
     }
 
     /// Every file in its state directory, with its size and when it was written.
@@ -174,10 +180,10 @@ fn remove(lab: &Path, ids: &str) {
 }
 
 /// Polls every few milliseconds, which costs the agent and the bare client the same.
-fn poll(is_there: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, is: impl Fn() -> bool) {
     let begun = Instant::now();
-    while !is_there() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "the services do not run");
+    while !is() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it is not so that {what}");
         sleep(Duration::from_millis(5));
     }
 }

@@ -53,9 +53,15 @@ pub(crate) fn crowd(socket: &Path, containers: u32) {
 
 /// The number of running containers.
 pub(crate) fn running(socket: &Path) -> u32 {
+    running_named(socket, "")
+}
+
+/// The number of running containers whose name ends so.
+pub(crate) fn running_named(socket: &Path, end: &str) -> u32 {
     wait(async {
         let found = connect(socket).list_containers(Some(ListContainersOptionsBuilder::new().build())).await.unwrap();
-        u32::try_from(found.len()).unwrap()
+        let names = found.iter().filter_map(|it| it.names.as_ref()?.first());
+        u32::try_from(names.filter(|it| it.ends_with(end)).count()).unwrap()
     })
 }
 

@@ -1,15 +1,16 @@
 //! What the agent costs, measured against the unavoidable minimum, and against another build of it.
 //!
-//! Run by `make bench`, which brings up a lab (see `tests/lab/inside.sh`). The figures are printed, and kept in
-//! `target/bench.txt`. They vary with the machine's other load: compare only within one run. With `COMPARE_AGENT`, the path of
-//! another build, both are measured in turn, round by round. Against the bare client the ratio is the median of the rounds'
-//! own ratios.
+//! Run by `make bench`, which brings up a lab (see `tests/lab/inside.sh`); `make bench ONLY="gating copying"` takes some of the
+//! figures. They are printed, and kept in `target/bench.txt`. They vary with the machine's other load: compare only within one
+//! run. With `COMPARE_AGENT`, the path of another build, both are measured in turn, round by round. Against the bare client the
+//! ratio is the median of the rounds' own ratios.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement may fall over")]
 #![expect(clippy::print_stdout, reason = "it is for people to read")]
 
 mod agent;
 mod bare;
+mod gate;
 mod proc;
 mod requests;
 
@@ -36,6 +37,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Containers of other programs on the crowded engine.
 const FOREIGN: u32 = 1000;
 
+/// Takes figures, and adds their rows.
+type Measurement = fn(&mut Bench);
+
 fn main() {
     let lab = std::env::var("BOARDKEEPER_LAB").expect("the figures are taken by `make bench`");
     let lab = Path::new(&lab);
@@ -43,13 +47,21 @@ fn main() {
     let mut bench = Bench { lab: lab.to_owned(), builds: builds(), text: String::new() };
     bench.machine();
     bench.binaries();
-    bench.starting();
-    bench.resting();
-    bench.answering();
-    bench.bursting();
-    bench.bringing_up();
-    bench.replacing();
-    bench.crowded();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let all: [(&str, Measurement); 9] = [
+        ("starting", Bench::starting),
+        ("resting", Bench::resting),
+        ("answering", Bench::answering),
+        ("bursting", Bench::bursting),
+        ("bringing_up", Bench::bringing_up),
+        ("replacing", Bench::replacing),
+        ("crowded", Bench::crowded),
+        ("gating", gate::gating),
+        ("copying", gate::copying),
+    ];
+    for (_, take) in all.into_iter().filter(|(name, _)| only.is_empty() || only.split(' ').any(|it| it == *name)) {
+        take(&mut bench);
+    }
     fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.txt"), &bench.text).unwrap();
     println!("{}", bench.text);
     agent::stop_engine(lab);
