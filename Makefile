@@ -23,7 +23,7 @@ clean-run: ## take away everything `make run` made
 
 test: ## the tests, those on a real engine too; on a fresh Debian it installs what it needs, and says so
 	@$(LAB)/install.sh rust engine registry bus avahi vpn busybox compose metrics tools trace
-	@$(MAKE) --no-print-directory unit lives metrics bus engine cloud
+	@$(MAKE) --no-print-directory unit lives metrics bus engine cloud LIVES=$(or $(LIVES),3000)
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
 

@@ -12,9 +12,9 @@ use crate::target::{App, Service};
 const AFTERWARDS_MS: u64 = 1500;
 
 /// The most requests of each scenario: what was seen, and a fifth more.
-const TARGET_TO_ONE: usize = 22;
-const ONE_TO_TEN: usize = 82;
-const ONE_OF_TEN_REPLACED: usize = 24;
+const TARGET_TO_ONE: usize = 20;
+const ONE_TO_TEN: usize = 62;
+const ONE_OF_TEN_REPLACED: usize = 14;
 
 fn release(lab: &Lab, commit: &str, services: u32, told: &str) -> App {
     let image = lab.image("1");
