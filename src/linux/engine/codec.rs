@@ -61,7 +61,7 @@ pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<
         let _ = layers.room_bytes();
         progress.extend(layers.rise());
     }
-    let images = objects(responses.images).iter().filter_map(observe::image).collect();
+    let images = objects(responses.images).iter().filter_map(resources::image).collect();
     let networks = resources::networks(objects(responses.networks).into_iter().filter(resources::is_ours).collect());
     let volumes = objects(responses.volumes);
     let snapshots = snapshots::snapshots(volumes.iter());

@@ -70,8 +70,8 @@ impl ContainerCache {
         is_startable.then_some(&known.container.image_ref)
     }
 
-    /// Follows the names of containers, and forgets those that are not listed any more, or are listed in another state. One that
-    /// an action is changing stays as it was before: it is inspected when the action has ended.
+    /// Follows the names of containers, and forgets those that are not listed any more, or are listed in another state. One
+    /// that an action is changing stays as it was before: it is inspected when the action has ended.
     pub(super) fn follow_list(&mut self, listed: &BTreeMap<&ContainerId, ListedState<'_>>) {
         self.known.retain(|id, it| {
             let is_as_known = |listed: &&ListedState<'_>| listed.state == it.state || self.changing.contains(id);

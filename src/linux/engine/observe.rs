@@ -20,7 +20,7 @@ use crate::port::{EngineError, EngineSnapshot};
 use crate::state::config::RestartPolicy;
 use crate::state::hook::UpdateHook;
 use crate::state::{
-    ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, EngineTime, HealthStatus, Image, ImageId, ImageRef,
+    ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, EngineTime, HealthStatus, ImageId, ImageRef,
     Namespace, NetworkId, Origin, Outcome, ServiceKey,
 };
 
@@ -36,7 +36,7 @@ impl Engine {
             self.containers(&connection, ours.await?).await
         };
         let containers = self.listed(|it| &mut it.containers, containers);
-        let images = self.list(&connection, "list images", "/images/json?digests=true", |it| image(&it));
+        let images = self.list(&connection, "list images", "/images/json?digests=true", |it| resources::image(&it));
         let images = self.listed(|it| &mut it.images, images);
         let networks = async {
             let ours = self.list(&connection, "list networks", "/networks", |it| Some(it).filter(resources::is_ours));
@@ -491,12 +491,4 @@ fn phase(seen: &EngineJson) -> Option<ContainerPhase> {
         "" if seen.at("/State").is_some() => ContainerPhase::Exited(code),
         _ => return None,
     })
-}
-
-/// An image, as listed.
-pub(super) fn image(json: &EngineJson) -> Option<Image> {
-    let names = [json.texts("/RepoTags"), json.texts("/RepoDigests")].into_iter().flatten();
-    let names: BTreeSet<_> = names.filter(|it| !it.contains("<none>")).map(|it| ImageRef::new(&it)).collect();
-    let size_bytes = u64::try_from(json.number("/Size")).unwrap_or(0);
-    Some(Image { id: ImageId(json.some_text("/Id")?), names, size_bytes })
 }

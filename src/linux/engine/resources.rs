@@ -1,5 +1,7 @@
 //! Networks, volumes and images: listed, created and removed. Those that no supervisor created are left alone.
 
+use std::collections::BTreeSet;
+
 use bollard::query_parameters::RemoveVolumeOptions;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::snapshots::is_snapshot;
 use crate::port::EngineError;
 use crate::state::network::{AddressPool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
-use crate::state::{AppId, EngineTime, ImageRef, Network, NetworkConfig, NetworkId, Volume, VolumeConfig};
+use crate::state::{AppId, EngineTime, Image, ImageId, ImageRef, Network, NetworkConfig, NetworkId, Volume, VolumeConfig};
 
 /// Options that engines add by themselves.
 const ADDED: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
@@ -164,6 +166,14 @@ fn network(said: &EngineJson) -> Option<Network> {
     let app = app.filter(|_| name != SUPERVISOR_NETWORK);
     let id = NetworkId(said.text("/Id").to_owned());
     Some(Network { id, config: network_config(said, &name, &labels), name, app })
+}
+
+/// An image, as listed.
+pub(super) fn image(json: &EngineJson) -> Option<Image> {
+    let names = [json.texts("/RepoTags"), json.texts("/RepoDigests")].into_iter().flatten();
+    let names: BTreeSet<_> = names.filter(|it| !it.contains("<none>")).map(|it| ImageRef::new(&it)).collect();
+    let size_bytes = u64::try_from(json.number("/Size")).unwrap_or(0);
+    Some(Image { id: ImageId(json.some_text("/Id")?), names, size_bytes })
 }
 
 /// The volumes that supervisors created.
