@@ -181,7 +181,7 @@ impl<'a> PlanInput<'a> {
 
     /// The trial network of an app's network, created to test a driver.
     pub(super) fn trial_network(self, app: &App, name: &str) -> Option<&'a Network> {
-        let name = trial_name(app, name);
+        let name = app.trial_network_name(name);
         self.current.networks.iter().find(|it| it.app == Some(app.id) && it.name == name)
     }
 
@@ -305,11 +305,6 @@ impl ChangedNetworks {
     pub(super) fn affects(&self, service: &Service) -> bool {
         service.config.networks.keys().any(|it| self.networks.contains(it))
     }
-}
-
-/// The name of the trial network that tests the driver of an app's network.
-pub(super) fn trial_name(app: &App, name: &str) -> String {
-    format!("new_{}", app.engine_network_name(name))
 }
 
 /// Volumes a service mounts, by their name in the document.

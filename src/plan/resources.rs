@@ -6,7 +6,7 @@
 //! a change or a mistake in a document. A volume that differs from the document is reported.
 
 use crate::plan::app_plan::{AppPlan, Precondition};
-use crate::plan::input::{ChangedNetworks, PlanInput, has_networks, trial_name};
+use crate::plan::input::{ChangedNetworks, PlanInput, has_networks};
 use crate::plan::{Plan, data, data_work, supervisor_env};
 use crate::state::network::{AddressPool, BRIDGE_NAME, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
 use crate::state::volume::APP_UUID_LABEL;
@@ -78,7 +78,7 @@ fn propose_networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetwork
 fn trial_of(app: &App, name: &str, config: &NetworkConfig) -> Network {
     let (driver, options) = (config.driver.clone(), config.options.clone());
     let config = NetworkConfig { driver, options, internal: config.internal, ..NetworkConfig::default() };
-    Network { id: NetworkId::default(), name: trial_name(app, name), app: Some(app.id), config }
+    Network { id: NetworkId::default(), name: app.trial_network_name(name), app: Some(app.id), config }
 }
 
 /// No container is ever attached to a trial network.

@@ -308,9 +308,9 @@ impl<'a> GoalCheck<'a> {
         self.overrides.is_restart_requested(app, self.observed.current())
     }
 
-    /// Whether a step of an app is in flight or planned.
+    /// Whether a step of an app is in flight or planned, other than to remove what nothing of it uses any more.
     fn is_at_work(self, app: AppId) -> bool {
-        self.steps().any(|step| step.app() == Some(app))
+        self.steps().any(|step| step.app() == Some(app) && !is_left_over(self.target, step))
     }
 
     /// Steps in flight, and those of the plan.
@@ -325,6 +325,13 @@ impl<'a> GoalCheck<'a> {
     fn service(self, key: &ServiceKey) -> Option<&'a Service> {
         self.target?.service(key)
     }
+}
+
+/// Whether a step removes a network that the target no longer has. No request waits for that: an engine may keep such a network
+/// for as long as it takes something to be connected to it.
+pub(super) fn is_left_over(target: Option<&Target>, step: &Step) -> bool {
+    let Step::Engine(EngineAction::RemoveNetwork(name, _, Some(app))) = step else { return false };
+    target.and_then(|it| it.apps.get(app)).is_none_or(|it| !it.has_engine_network(name))
 }
 
 /// Whether a request has waited for a dependency as long as it may.

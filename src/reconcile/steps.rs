@@ -11,6 +11,7 @@ use crate::port::{EngineError, Locks, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::conflicts::conflicts;
 use crate::reconcile::execute::{StepEnded, StepFailure, Updates, execute, make_lock_directory};
+use crate::reconcile::goals::is_left_over;
 use crate::reconcile::persistence::RecordKind;
 use crate::state::history::HistoryOutcome;
 use crate::state::{AppId, DeviceEvent, EngineAction, ServiceKey, Step, Target};
@@ -143,7 +144,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         }
         let again = self.work.fail(step, failure);
         warn!(error = %failure, %step, ?again, "step failed");
-        if let Some(app) = step.app() {
+        if let Some(app) = step.app().filter(|_| !is_left_over(self.target(), step)) {
             self.requests.fail(|it| it == app, &format!("{step}: {failure}"));
         }
     }

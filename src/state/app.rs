@@ -72,4 +72,19 @@ impl App {
     pub fn engine_network_names(&self, name: &str) -> [String; 2] {
         [self.engine_network_name(name), format!("{}_{name}", self.id)]
     }
+
+    /// The name on the engine of the trial network that tests the driver of a network of the app.
+    #[must_use]
+    pub fn trial_network_name(&self, name: &str) -> String {
+        format!("new_{}", self.engine_network_name(name))
+    }
+
+    /// Whether a network of this name on the engine is one of the app's, or tests the driver of one.
+    #[must_use]
+    pub fn has_engine_network(&self, engine_name: &str) -> bool {
+        let is_of = |name: &String| {
+            self.engine_network_names(name).iter().any(|it| it == engine_name) || self.trial_network_name(name) == engine_name
+        };
+        self.networks.keys().any(is_of)
+    }
 }

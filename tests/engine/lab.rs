@@ -12,7 +12,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::http;
@@ -234,14 +234,34 @@ impl Lab {
     }
 
     fn wipe(&self) {
-        for it in self.docker(&["ps", "-aq"]).split_whitespace() {
-            self.docker(&["rm", "-f", it]);
-        }
-        self.docker(&["network", "prune", "-f"]);
-        for it in self.docker(&["volume", "ls", "-q"]).split_whitespace() {
-            self.docker(&["volume", "rm", it]);
-        }
+        // What an agent that was killed had asked for may still come.
+        until(60, "nothing is left on the engine", || self.wipe_once());
         let _ = fs::remove_dir_all("/tmp/balena-supervisor/services"); // No test before this one may have made it.
+    }
+
+    /// Removes what there is on the engine; whether there was nothing.
+    fn wipe_once(&self) -> bool {
+        let mut was_empty = true;
+        let mut remove = |path: String| {
+            was_empty = false;
+            self.call("DELETE", &path, "");
+        };
+        for it in self.call("GET", "/containers/json?all=true", "").json().as_array().unwrap() {
+            remove(format!("/containers/{}?force=true", it["Id"].as_str().unwrap()));
+        }
+        for it in self.call("GET", "/networks?filters=%7B%22type%22%3A%5B%22custom%22%5D%7D", "").json().as_array().unwrap() {
+            let path = format!("/networks/{}", it["Id"].as_str().unwrap());
+            // An engine of 2022 may count a container that was removed just as it was started.
+            for (_, left) in self.call("GET", &path, "").json()["Containers"].as_object().into_iter().flatten() {
+                let body = json!({"Container": left["Name"], "Force": true}).to_string();
+                self.call("POST", &format!("{path}/disconnect"), &body);
+            }
+            remove(path);
+        }
+        for it in self.call("GET", "/volumes", "").json()["Volumes"].as_array().into_iter().flatten() {
+            remove(format!("/volumes/{}?force=true", it["Name"].as_str().unwrap()));
+        }
+        was_empty
     }
 }
 

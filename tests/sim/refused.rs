@@ -114,6 +114,23 @@ fn a_restart_that_the_engine_refuses_is_answered_and_kills_nothing() {
     });
 }
 
+/// Docker 20.10 may still count a container on a network after the container was removed.
+#[test]
+fn a_leftover_network_that_the_engine_keeps_fails_no_request() {
+    run_scenario(&[web(1, Strategy::DownloadThenKill)], async |scenario| {
+        scenario.settles().await;
+        scenario.sim.with(|model| {
+            model.engine.stuck_network(boardkeeper::state::AppId(1), "gone_default");
+            model.event();
+        });
+        for _ in 0..20 {
+            scenario.answers(&ApiCall::restart(1, false), StatusCode::OK).await;
+            sleep(Duration::from_millis(700)).await;
+        }
+        assert!(scenario.begun("remove network gone_default") > 2, "it is tried again");
+    });
+}
+
 /// Agent and board die at every call of an update whose containers are created before the old ones are killed.
 #[test]
 fn a_cut_between_create_and_kill_leaves_one_container_of_each_service() {

@@ -88,5 +88,6 @@ fn a_lock_is_answered_423() {
     assert!(!asked.body.is_null());
     assert_eq!(lab.the("main"), before);
     fs::remove_file(lock.join("updates.lock")).unwrap();
-    assert_eq!(board.asked(&POST, "/v1/restart", Some(&json!({ "appId": board.fleet }))).status, 200);
+    let asked = board.asked(&POST, "/v1/restart", Some(&json!({ "appId": board.fleet })));
+    assert_eq!(asked.status, 200, "{asked:?}");
 }

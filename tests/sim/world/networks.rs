@@ -80,6 +80,13 @@ impl EngineModel {
         })
     }
 
+    /// A network of an app that is in no target any more, and that the engine does not remove: it takes something to be
+    /// connected to it.
+    pub(crate) fn stuck_network(&mut self, app: AppId, name: &str) {
+        self.add_network(name.to_owned(), Owned::Ours((Some(app), NetworkConfig::default())));
+        self.stuck_networks.insert(name.to_owned());
+    }
+
     /// Creates a network. An equal one of ours will do.
     pub(crate) fn create_network(&mut self, network: &Network) -> Done {
         let new = Owned::Ours((network.app, network.config.clone()));
@@ -105,7 +112,8 @@ impl EngineModel {
         if self.networks.get(name) == Some(&Owned::Foreign) {
             return refuse(format!("no supervisor made network {name}"));
         }
-        if self.containers.values().any(|it| it.view.phase.is_alive() && it.networks.contains_key(name)) {
+        let is_attached = |it: &SimContainer| it.view.phase.is_alive() && it.networks.contains_key(name);
+        if self.stuck_networks.contains(name) || self.containers.values().any(is_attached) {
             return refuse(format!("network {name} has active endpoints"));
         }
         self.networks.remove(name);
