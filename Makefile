@@ -10,6 +10,8 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 # And two engines at once, where it is not one test that somebody looks at.
 HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
+# The simulated world, well compiled.
+SIM = cargo test --locked --package sim --profile sim
 
 .DEFAULT_GOAL := help
 .PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access metrics engine cloud browser open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
@@ -37,11 +39,12 @@ lint: ## no warning is left
 
 unit: ## tests that need nothing but a compiler, some simulated lives among them
 	@$(LAB)/install.sh rust
-	BOARDKEEPER_NO_ENGINE=1 cargo test --workspace --locked --quiet
+	BOARDKEEPER_NO_ENGINE=1 cargo test --workspace --exclude sim --lib --bins --tests --locked --quiet
+	$(SIM) --quiet
 
 sim: ## the simulated world: lives that have a name; SEED=n tells one of the others
 	@$(LAB)/install.sh rust
-	cargo test --locked --test sim -- --nocapture $(if $(SEED),--exact one)
+	$(SIM) -- --nocapture $(if $(SEED),--exact one)
 
 cuts: ## power cuts under the store's own code, at every call of the kernel: CUTS=n for that many, SEED=n for one life
 	@$(LAB)/install.sh rust $(if $(SEED),,ext4)
@@ -59,7 +62,7 @@ metrics: ## Prometheus' own tool reads the metrics and the alerts
 
 lives: ## 20,000 simulated lives, well compiled, and the coverage marks that they hit; LIVES=1000000 FROM=n JOBS=n, resumed where interrupted
 	@$(LAB)/install.sh rust
-	LIVES=$(LIVES) FROM=$(FROM) JOBS=$(JOBS) cargo run --locked --quiet --profile sim --example lives
+	LIVES=$(LIVES) FROM=$(FROM) JOBS=$(JOBS) $(SIM) --quiet -- --ignored --exact lives::all --nocapture
 
 soak: ## a hundred days of releases, restarts and identifies in a row: memory, files, threads, bytes; DAYS=n for some, AGENT=file for another build
 	@$(LAB)/install.sh rust engine registry busybox tools trace

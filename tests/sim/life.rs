@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
+use std::pin::Pin;
 use std::time::Duration;
 
 use boardkeeper::cloud::{CloudProvisioning, CloudSettings};
@@ -101,12 +102,7 @@ pub(crate) fn in_world(seed: u64, rates: FaultRates, trace: Trace, scenario: imp
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let sim = Sim::new(seed, rates, trace);
-        tokio::select! {
-            biased;
-            () = sim.over() => (),
-            () = sim.jobs() => (),
-            () = scenario(sim.clone()) => (),
-        }
+        run_world(&sim, Box::pin(scenario(sim.clone()))).await;
         let trace = sim.trace();
         sim.with(|model| Outcome {
             trace,
@@ -115,6 +111,16 @@ pub(crate) fn in_world(seed: u64, rates: FaultRates, trace: Trace, scenario: imp
             violation: model.checker.violations.first().cloned(),
         })
     })
+}
+
+/// Runs a world with what happens in it. Compiled once, and not for each scenario.
+async fn run_world(sim: &Sim, scenario: Pin<Box<dyn Future<Output = ()> + '_>>) {
+    tokio::select! {
+        biased;
+        () = sim.over() => (),
+        () = sim.jobs() => (),
+        () = scenario => (),
+    }
 }
 
 /// The agent's settings.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -86,19 +87,24 @@ pub(crate) fn run_prepared(seed: u64, prepare: impl FnOnce(&mut Model), apps: &[
     let told = in_world(seed, FaultRates::default(), Trace::On, async |sim| {
         sim.with(prepare);
         sim.with(|model| model.targets.write(apps.iter().cloned()));
-        let scenario = Scenario { sim: sim.clone(), router: RefCell::default() };
-        let clients = async |_: Sim, router| {
-            *scenario.router.borrow_mut() = Some(router);
-            pending::<()>().await;
-        };
-        tokio::select! {
-            biased;
-            () = sim.agent_with(clients) => (),
-            () = script(&scenario) => (),
-        }
+        let scenario = Scenario { sim, router: RefCell::default() };
+        run_script(&scenario, Box::pin(script(&scenario))).await;
     });
     let Outcome { trace, violation, .. } = told;
     assert_eq!(violation, None, "\n{trace}");
+}
+
+/// Runs the agent, and a script beside it. Compiled once, and not for each script: the whole agent is in it.
+async fn run_script(scenario: &Scenario, script: Pin<Box<dyn Future<Output = ()> + '_>>) {
+    let clients = async |_: Sim, router| {
+        *scenario.router.borrow_mut() = Some(router);
+        pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        () = Box::pin(scenario.sim.agent_with(clients)) => (),
+        () = script => (),
+    }
 }
 
 impl Scenario {

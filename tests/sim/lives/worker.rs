@@ -16,14 +16,14 @@ const STANDSTILL: Duration = Duration::from_secs(60);
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 
 /// What a life's line says.
-pub(crate) const WELL: &str = "well";
+pub(super) const WELL: &str = "well";
 /// What a line begins with whose life did not go well.
 pub(crate) const BAD: &str = "bad ";
 /// How the line with the counts of the coverage marks begins.
 pub(crate) const MARKS: &str = "met ";
 
 /// Serves until nothing more is asked.
-pub(crate) fn serve() -> bool {
+pub(crate) fn serve() {
     std::thread::spawn(watch);
     // The parent process reads lines; a backtrace would be noise.
     std::panic::set_hook(Box::new(|_| ()));
@@ -47,7 +47,6 @@ pub(crate) fn serve() -> bool {
         writeln!(out, "{MARKS}{}", tally.line()).unwrap();
         out.flush().unwrap();
     }
-    true
 }
 
 /// Ends the process when a life stands still: the parent process counts that life as bad.

@@ -1,7 +1,7 @@
 //! The whole agent in a simulated world, one life per seed.
 //!
-//! `SEED=7 cargo test --test sim one -- --nocapture` repeats one life and prints its trace. Lives by the thousand and by the
-//! million are in `lives.rs`: `make lives`.
+//! `make sim SEED=7` repeats one life and prints its trace. Lives by the thousand and by the million are in `lives.rs`:
+//! `make lives`.
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 
@@ -12,6 +12,7 @@ mod depends;
 mod hooks;
 mod leases;
 mod life;
+mod lives;
 mod locked;
 mod named;
 mod networks;
@@ -27,13 +28,13 @@ mod target_trials;
 mod views;
 mod waits;
 mod windows;
-#[expect(dead_code, reason = "lives by the million use more of it")]
+#[expect(dead_code, reason = "the suites of the ports use more of it")]
 mod world;
 
 use life::live;
 use world::Trace;
 
-/// Lives in a plain test run, which is not optimised: a look at whether lives end well at all.
+/// Lives in a plain test run: a look at whether lives end well at all.
 const LIVES: u64 = 100;
 
 #[test]
