@@ -70,7 +70,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::linux::registry_login::CloudLogin;
@@ -124,6 +124,8 @@ pub struct Engine {
     connection: RefCell<connection::ConnectionState>,
     container_cache: RefCell<known::ContainerCache>,
     lists: RefCell<lists::ListCache>,
+    /// Who waits for the bridges that the next list of networks shows.
+    bridges_wanted: RefCell<Option<oneshot::Sender<Vec<Bridge>>>>,
     /// An event that was held back during a snapshot is of something that the snapshot has not seen.
     news: Notify,
     /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
@@ -142,6 +144,7 @@ impl Engine {
             connection: RefCell::default(),
             container_cache: RefCell::default(),
             lists: RefCell::default(),
+            bridges_wanted: RefCell::default(),
             news: Notify::new(),
             reserved_bytes: RefCell::default(),
             remote_images: RefCell::default(),

@@ -12,7 +12,7 @@ use crate::target::{App, Service};
 const AFTERWARDS_MS: u64 = 1500;
 
 /// The most requests of each scenario: what was seen, and a fifth more.
-const TARGET_TO_ONE: usize = 20;
+const TARGET_TO_ONE: usize = 14;
 const ONE_TO_TEN: usize = 62;
 const ONE_OF_TEN_REPLACED: usize = 14;
 

@@ -1,11 +1,20 @@
 //! The engine's bridges: the networks by which containers reach the host itself.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::linux::engine::connection::EngineConnection;
 use crate::linux::engine::json::EngineJson;
-use crate::linux::engine::{Engine, OBSERVE};
+use crate::linux::engine::{Engine, OBSERVE, resources};
 use crate::port::EngineError;
+use crate::state::Network;
 use crate::state::network::SUPERVISOR_NETWORK;
+
+/// How long a request for the bridges waits for the snapshot that follows when the agent creates a network.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
 
 /// The network option that names its bridge.
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
@@ -25,13 +34,43 @@ pub struct Bridge {
 }
 
 impl Engine {
-    /// The bridges of all networks, foreign ones included.
+    /// The bridges of all networks, foreign ones included, as the engine lists them after this call began.
     pub async fn bridges(&self) -> Result<Vec<Bridge>, EngineError> {
+        if self.lists.borrow().are_networks_changing()
+            && let Some(bridges) = self.bridges_of_next_snapshot().await
+        {
+            return Ok(bridges);
+        }
         let ask = async {
             let connection = self.connection().await?;
             self.list(&connection, "list networks", "/networks", |it| bridge(&it)).await
         };
         self.within(OBSERVE, ask).await
+    }
+
+    /// The bridges that the next snapshot sees, if it lists networks soon.
+    async fn bridges_of_next_snapshot(&self) -> Option<Vec<Bridge>> {
+        let (listed, bridges) = oneshot::channel();
+        *self.bridges_wanted.borrow_mut() = Some(listed);
+        timeout(SNAPSHOT_WAIT, bridges).await.ok()?.ok()
+    }
+
+    /// Lists the agent's networks for a snapshot, and all bridges for a request that waits for them.
+    pub(super) async fn networks(&self, connection: &EngineConnection) -> Result<Vec<Network>, EngineError> {
+        // Taken before the list is requested: a bridge that comes later is not in it.
+        let wanted = self.bridges_wanted.borrow_mut().take();
+        let keep = |it: EngineJson| {
+            let bridge = wanted.as_ref().and_then(|_| bridge(&it));
+            let ours = Some(it).filter(resources::is_ours);
+            (ours.is_some() || bridge.is_some()).then_some((ours, bridge))
+        };
+        let listed = self.list(connection, "list networks", "/networks", keep).await?;
+        let (ours, bridges): (Vec<_>, Vec<_>) = listed.into_iter().unzip();
+        if let Some(wanted) = wanted {
+            // The request may have given up.
+            drop(wanted.send(bridges.into_iter().flatten().collect()));
+        }
+        Ok(resources::networks(ours.into_iter().flatten().collect()))
     }
 }
 

@@ -52,6 +52,8 @@ impl ListKind {
 pub(super) struct ListCache {
     /// The engine's events are read.
     is_watched: bool,
+    /// Actions under way that change networks.
+    changing_networks: usize,
     pub(super) containers: CachedList<Vec<Container>>,
     pub(super) images: CachedList<Vec<Image>>,
     pub(super) networks: CachedList<Vec<Network>>,
@@ -109,6 +111,11 @@ impl ListCache {
         }
     }
 
+    /// Whether an action of the agent changes networks now: a snapshot that lists them follows.
+    pub(super) const fn are_networks_changing(&self) -> bool {
+        self.changing_networks > 0
+    }
+
     /// Whether the engine's events are read.
     pub(super) const fn is_watched(&self) -> bool {
         self.is_watched
@@ -148,7 +155,9 @@ impl Engine {
 
     /// Notes that a list changes until the returned value is dropped: an action that is given up may be performed all the same.
     pub(super) fn changing(&self, kind: ListKind) -> ListChange<'_> {
-        self.lists.borrow_mut().forget(kind);
+        let mut lists = self.lists.borrow_mut();
+        lists.forget(kind);
+        lists.changing_networks += usize::from(kind == ListKind::Networks);
         ListChange { engine: self, kind }
     }
 }
@@ -162,7 +171,9 @@ pub(super) struct ListChange<'a> {
 
 impl Drop for ListChange<'_> {
     fn drop(&mut self) {
-        self.engine.lists.borrow_mut().forget(self.kind);
+        let mut lists = self.engine.lists.borrow_mut();
+        lists.forget(self.kind);
+        lists.changing_networks -= usize::from(self.kind == ListKind::Networks);
     }
 }
 

@@ -38,11 +38,7 @@ impl Engine {
         let containers = self.listed(|it| &mut it.containers, containers);
         let images = self.list(&connection, "list images", "/images/json?digests=true", |it| resources::image(&it));
         let images = self.listed(|it| &mut it.images, images);
-        let networks = async {
-            let ours = self.list(&connection, "list networks", "/networks", |it| Some(it).filter(resources::is_ours));
-            Ok(resources::networks(ours.await?))
-        };
-        let networks = self.listed(|it| &mut it.networks, networks);
+        let networks = self.listed(|it| &mut it.networks, self.networks(&connection));
         let volumes = async {
             let ours =
                 self.list(&connection, "list volumes", "/volumes", |it| Some(it).filter(resources::is_our_volume)).await?;

@@ -1,6 +1,6 @@
 //! Which lists a snapshot requests.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::pin::pin;
 
@@ -180,4 +180,27 @@ async fn the_creation_of_what_is_listed_is_no_change() {
         }
     };
     asked_of(answer, asks).await;
+}
+
+/// A bridge exists before its network is listed, and the snapshot that follows lists it anyway.
+#[tokio::test]
+async fn while_networks_change_their_bridges_come_with_the_next_snapshot() {
+    let asked = Cell::new(0);
+    let answer = |request: &str| {
+        asked.set(asked.get() + usize::from(request == "GET /networks"));
+        let bridges = r#"[{"Id":"0123456789abcdef","Name":"other","Driver":"bridge"}]"#;
+        Some(if request == "GET /networks" { (200, bridges.to_owned()) } else { empty(request) })
+    };
+    asked_of(answer, async |engine| {
+        let changes = engine.changing(ListKind::Networks);
+        let (bridges, seen) = tokio::join!(engine.bridges(), engine.observe());
+        assert_eq!(
+            (bridges.unwrap()[0].interface.as_str(), seen.unwrap().networks, asked.get()),
+            ("br-0123456789ab", vec![], 1)
+        );
+        assert_eq!((engine.bridges().await.unwrap().len(), asked.get()), (1, 2), "no snapshot comes");
+        drop(changes);
+        assert_eq!((engine.bridges().await.unwrap().len(), asked.get()), (1, 3), "none is to be expected");
+    })
+    .await;
 }
