@@ -38,6 +38,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::fs::{Mode, OFlags, open};
 
 use crate::state::FlashPurpose;
@@ -104,6 +105,11 @@ fn sync_directory(path: &Path, purpose: FlashPurpose) -> io::Result<()> {
 /// The text without the UTF-8 byte order mark that Windows editors put first.
 fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+/// Percent-encodes a part of a path or of a query.
+fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// Runs blocking code outside of the agent's only thread. Fails only if the code panicked, or the agent is about to exit.

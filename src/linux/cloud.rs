@@ -45,6 +45,7 @@ use crate::linux::cloud::answer::CloudAnswer;
 use crate::linux::cloud::connection::{CloudConnection, Destination, ExchangeError};
 use crate::linux::cloud::endpoint::Endpoint;
 use crate::linux::cloud::proxy::ConnectProxy;
+use crate::linux::escaped;
 use crate::linux::registry_login::CloudLogin;
 use crate::linux::traffic::TrafficCounter;
 use crate::linux::trust::TrustStore;
@@ -379,7 +380,7 @@ impl Cloud for CloudClient {
 
     async fn target(&self, account: &CloudAccount, etag: Option<&str>) -> Result<TargetAnswer, CloudError> {
         self.registry_login.set_account(account);
-        let path = format!("/device/v3/{}/state", wire::escaped(&account.uuid));
+        let path = format!("/device/v3/{}/state", escaped(&account.uuid));
         let request = CloudRequest::new(Method::GET, &account.endpoint, path, TrafficPurpose::Poll).with_key(&account.key);
         let answer = self.call(&CloudRequest { etag, ..request }).await?;
         if answer.status == StatusCode::NOT_MODIFIED {
@@ -401,7 +402,7 @@ impl Cloud for CloudClient {
 
     async fn upload_logs(&self, account: &CloudAccount, lines: &[CloudLogLine]) -> Result<(), CloudError> {
         let endpoint = account.logs_endpoint.as_deref().unwrap_or(&account.endpoint);
-        let path = format!("/device/v2/{}/log-stream", wire::escaped(&account.uuid));
+        let path = format!("/device/v2/{}/log-stream", escaped(&account.uuid));
         let bytes = body::pack(&wire::log_lines(lines)).into();
         let body = RequestBody { bytes, kind: "application/x-ndjson", is_packed: true };
         let request = CloudRequest::new(Method::POST, endpoint, path, TrafficPurpose::Logs).with_key(&account.key);

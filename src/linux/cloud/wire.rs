@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::linux::escaped;
 use crate::state::Secret;
 use crate::state::cloud::{
     AppReport, CloudLogLine, DeviceReport, DeviceTag, LogSource, RegistrationForm, ReleasePin, ReleaseReport, ReportValue,
@@ -209,11 +209,6 @@ pub(super) fn release_query(release: &ReleasePin) -> String {
 /// The pin of a device.
 pub(super) fn pin(release_id: u64) -> Vec<u8> {
     json!({ "is_pinned_on__release": release_id }).to_string().into_bytes()
-}
-
-/// A part of a path.
-pub(super) fn escaped(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::{Engine, labels, transport};
+use crate::linux::escaped;
 use crate::state::{ContainerId, HealthStatus};
 
 /// The first and the longest backoff between two attempts to find the engine.
@@ -162,12 +163,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// Percent-encodes a text for a query.
-pub(super) fn escaped(text: &str) -> String {
-    let escape = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(escape).collect()
 }
 
 /// The health that an event reports.

@@ -13,11 +13,11 @@ use hyper::header::HeaderValue;
 use tokio::time::Instant;
 
 use crate::linux::engine::connection::EngineConnection;
-use crate::linux::engine::events::escaped;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::login::{self, RegistryLogin};
 use crate::linux::engine::room::{RoomReservation, added, room_for, unpacked};
 use crate::linux::engine::{CALL, Engine, errors, transport};
+use crate::linux::escaped;
 use crate::port::EngineError;
 use crate::state::{DownloadProgress, ImageRef};
 
