@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
 mod access;
+#[path = "../lab/budget.rs"]
+mod budget;
 mod cross_site;
 mod gpio_lines;
 mod history;

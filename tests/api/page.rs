@@ -11,10 +11,8 @@ use serde_json::json;
 use tokio::time::advance;
 
 use crate::access::ON_DEVICE;
+use crate::budget::hold;
 use crate::test_device::{Received, Response, TestDevice, bare_request, request};
-
-/// The most bytes that the page takes over the wire, all files and their heads together.
-const BUDGET: usize = 60_000;
 
 async fn get(path: &str, headers: &[(&str, &str)]) -> Response {
     let asking = headers.iter().fold(request("GET", path), |it, (name, value)| it.header(*name, *value));
@@ -60,7 +58,7 @@ async fn the_page_and_its_files_fit_the_budget() {
         let head: usize = got.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         all += got.body.len() + head;
     }
-    assert!(all <= BUDGET, "{all} bytes");
+    hold("bytes_of_the_page", all as u64);
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@
 
 mod agent;
 mod bare;
+#[path = "../lab/budget.rs"]
+mod budget;
 mod gate;
 mod proc;
 mod requests;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::{Agent, Build};
+use budget::hold;
 
 /// The number of services on the large device.
 const MANY: u32 = 10;
@@ -27,9 +30,6 @@ const MANY: u32 = 10;
 const ROUNDS: usize = 5;
 /// As many connections at once as the agent accepts.
 const BURST: usize = 256;
-/// KiB of memory that may stay in use after bursts: 3 of the heap for each connection, and what the allocator cannot return to
-/// the kernel.
-const KEPT_KIB: u64 = 1536;
 /// How long an agent may take to become idle.
 const SETTLING: Duration = Duration::from_secs(20);
 /// How long an idle agent is measured.
@@ -133,6 +133,7 @@ impl Bench {
                 let before = (proc::wake_ups(agent.pid()), proc::written(agent.pid()));
                 let files = agent.state_files();
                 std::thread::sleep(IDLE);
+                let woken = proc::wake_ups(agent.pid()).saturating_sub(before.0);
                 let memory = proc::memory(agent.pid());
                 self.row(
                     &format!("memory with {services} services{}", build.name),
@@ -141,12 +142,12 @@ impl Bench {
                 self.row(
                     &format!("an idle minute with {services} services{}", build.name),
                     &format!(
-                        "{} wake-ups, {} bytes written, state files {}",
-                        proc::wake_ups(agent.pid()).saturating_sub(before.0),
+                        "{woken} wake-ups, {} bytes written, state files {}",
                         proc::written(agent.pid()) - before.1,
                         if agent.state_files() == files { "untouched" } else { "CHANGED" },
                     ),
                 );
+                hold("wake_ups_of_an_idle_minute", woken);
             }
         }
     }
@@ -201,7 +202,8 @@ impl Bench {
                 &format!("memory after {ROUNDS} bursts of {BURST}{}", build.name),
                 &format!("{open} KiB PSS more with the connections open, {closed} KiB once closed, {later} KiB after 15 s"),
             );
-            assert!(closed < KEPT_KIB, "{closed} KiB of memory stay taken after bursts, more than {KEPT_KIB}");
+            // 3 KiB of the heap for each connection, and what the allocator cannot return to the kernel.
+            hold("kib_kept_after_bursts", closed);
         }
     }
 

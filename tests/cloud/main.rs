@@ -7,6 +7,8 @@
 #![expect(clippy::print_stderr, reason = "a test that fails shows what the agent said")]
 
 mod board;
+#[path = "../lab/budget.rs"]
+mod budget;
 #[path = "../port/bus.rs"]
 mod bus;
 mod client;

@@ -52,7 +52,12 @@ pub(crate) fn names(dir: &str) -> BTreeSet<String> {
 
 /// Every Rust file below `src`.
 pub(crate) fn sources() -> Vec<String> {
-    let mut todo: Vec<PathBuf> = vec![root().join("src")];
+    rust_files("src")
+}
+
+/// Every Rust file below a directory.
+pub(crate) fn rust_files(dir: &str) -> Vec<String> {
+    let mut todo: Vec<PathBuf> = vec![root().join(dir)];
     let mut found = Vec::new();
     while let Some(dir) = todo.pop() {
         for path in fs::read_dir(dir).unwrap().map(|it| it.unwrap().path()) {

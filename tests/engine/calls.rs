@@ -5,16 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::agent::Agent;
+use crate::budget::hold;
 use crate::lab::{Lab, pause};
 use crate::target::{App, Service};
 
 /// After the agent has settled, what its own last action brings about is looked at.
 const AFTERWARDS_MS: u64 = 1500;
-
-/// The most requests of each scenario: what was seen, and a fifth more.
-const TARGET_TO_ONE: usize = 14;
-const ONE_TO_TEN: usize = 62;
-const ONE_OF_TEN_REPLACED: usize = 14;
 
 fn release(lab: &Lab, commit: &str, services: u32, told: &str) -> App {
     let image = lab.image("1");
@@ -36,15 +32,14 @@ fn requests(agent: &Agent<'_>, since: usize) -> BTreeMap<String, usize> {
 }
 
 /// Brings a release up, and returns how many requests that took.
-fn cost(agent: &Agent<'_>, app: &App, what: &str) -> usize {
+fn cost(agent: &Agent<'_>, app: &App, what: &str) -> u64 {
     let since = agent.whole_log().len();
     agent.want(&app.v3());
     agent.arrives(app);
     pause(AFTERWARDS_MS);
     let requests = requests(agent, since);
-    let sum = requests.values().sum();
-    eprintln!("{what}: {sum} requests: {requests:#?}");
-    sum
+    eprintln!("{what}: {requests:#?}");
+    requests.values().sum::<usize>() as u64
 }
 
 #[test]
@@ -58,7 +53,8 @@ fn few_requests_bring_services_up_and_replace_one() {
     let one = cost(&agent, &release(&lab, "c1", 1, "x"), "target to 1");
     let ten = cost(&agent, &release(&lab, "c2", 10, "x"), "1 to 10");
     let replaced = cost(&agent, &release(&lab, "c2", 10, "y"), "one of 10 replaced");
-    assert!(one > 0 && one <= TARGET_TO_ONE, "{one} requests bring one service up, more than {TARGET_TO_ONE}");
-    assert!(ten <= ONE_TO_TEN, "{ten} requests bring nine more services up, more than {ONE_TO_TEN}");
-    assert!(replaced <= ONE_OF_TEN_REPLACED, "{replaced} requests replace one of ten, more than {ONE_OF_TEN_REPLACED}");
+    assert!(one > 0, "requests are in the log");
+    hold("requests_target_to_one", one);
+    hold("requests_one_to_ten", ten);
+    hold("requests_one_of_ten_replaced", replaced);
 }

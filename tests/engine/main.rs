@@ -8,6 +8,8 @@
 
 mod agent;
 mod agent_logs;
+#[path = "../lab/budget.rs"]
+mod budget;
 mod calls;
 mod compose;
 mod crashes;

@@ -16,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use crate::agent::{Agent, PATIENCE};
+use crate::budget::hold;
 use crate::lab::{Lab, pause, run, until};
 use crate::target::{App, Service};
 
@@ -154,8 +155,9 @@ fn a_release_costs_two_syncs_and_idling_costs_none() {
         drop(watch);
         let (syncs, bytes) = written(&log, &state);
         eprintln!("figure: a release ({what}): {syncs} syncs, bytes {bytes:?}");
-        assert!((1..=2).contains(&syncs), "{}", fs::read_to_string(&log).unwrap());
-        assert!(bytes.values().sum::<u64>() <= 8192, "{bytes:?}");
+        assert!(syncs > 0, "{}", fs::read_to_string(&log).unwrap());
+        hold("syncs_of_a_release", syncs as u64);
+        hold("bytes_written_of_a_release", bytes.values().sum());
     }
     let watch = Watch::begin(agent.pid(), &log);
     pause(10_000);
@@ -166,5 +168,6 @@ fn a_release_costs_two_syncs_and_idling_costs_none() {
     drop(watch);
     let (syncs, bytes) = written(&log, &state);
     eprintln!("figure: 11 s, an update that changed nothing and an identify: {syncs} syncs, bytes {bytes:?}");
-    assert_eq!((syncs, bytes), (0, BTreeMap::new()));
+    hold("syncs_at_rest", syncs as u64);
+    hold("bytes_written_at_rest", bytes.values().sum());
 }

@@ -22,6 +22,8 @@ use tower::ServiceExt;
 
 use world::{World, key, settings};
 
+#[path = "../lab/budget.rs"]
+mod budget;
 mod connections;
 #[path = "../shutdown/stubs.rs"]
 mod stubs;
@@ -67,6 +69,7 @@ fn busy_days_leave_no_byte_behind() {
     eprintln!("bytes held through the days: {every:?}");
     eprintln!("figure: {days} days, {least} to {most} bytes held from day {WARM} on");
     assert_eq!(least, most, "{held:?}");
+    budget::hold("heap_after_days", *most as u64);
 }
 
 /// A new release with an image of its own; a restart, an identify, a lock that holds things up, an engine that goes away, a

@@ -8,12 +8,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::board::{Board, PATIENCE, figure};
+use crate::budget::hold;
 use crate::fake::{Call, FakeCloud};
 use crate::lab::{Lab, Seen, pause, until};
 use crate::proc;
 
-/// Bytes an hour, payload of TCP in both directions, with polls every 15 minutes.
-const BUDGET: u64 = 9_000;
 /// Cycles that are measured.
 const CYCLES: usize = 4;
 
@@ -44,9 +43,11 @@ fn a_device_at_rest_keeps_its_data_budget() {
     let first = cloud.exchanges().len();
     let a_cycle = (polls(CYCLES) - begun) / CYCLES as u64;
     let calls: Vec<_> = cloud.exchanges().into_iter().skip(first).collect();
+    // Polls are 15 minutes apart.
     let shown: Vec<_> = calls.iter().map(|it| (it.call, it.status, cloud.bytes_of(it))).collect();
     let an_hour = a_cycle * 4;
-    assert!(an_hour <= BUDGET, "{an_hour} bytes an hour: {shown:#?}");
+    eprintln!("{shown:#?}");
+    hold("cloud_bytes_of_an_idle_hour", an_hour);
     assert!(calls.len() >= CYCLES, "{shown:?}");
 
     // What the agent counts is what was on the wire, but for what is just under way; the registry is another server.
