@@ -129,7 +129,7 @@ schema: ## the API's description against the binary, with schemathesis; EXAMPLES
 	$(LAB)/schema.sh $(EXAMPLES)
 
 bench: ## measure; the figures are kept in target/bench.txt; COMPARE=commit measures that build in turn, ONLY="gating copying" some
-	@$(LAB)/install.sh rust engine registry bus busybox tools
+	@$(LAB)/install.sh rust engine registry bus busybox tools trace valgrind
 	$(if $(COMPARE),tests/bench/other.sh $(COMPARE))
 	ONLY="$(ONLY)" $(if $(COMPARE),COMPARE=$(COMPARE) COMPARE_AGENT=$(CURDIR)/target/compare/boardkeeper) $(INSIDE) cargo bench --locked --bench agent
 	$(if $(ONLY),,$(INSIDE) tests/bench/cloud.sh $(CURDIR)/target/release/boardkeeper)

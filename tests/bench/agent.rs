@@ -1,12 +1,12 @@
 //! The release build of the agent, an engine for it, and target documents to measure it with.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -34,7 +34,10 @@ pub(crate) struct Build {
 /// A running agent.
 pub(crate) struct Agent {
     lab: PathBuf,
-    dir: TempDir,
+    /// Its target, and what it keeps.
+    home: PathBuf,
+    /// The same, if it goes with the agent.
+    own_dir: Option<TempDir>,
     child: Child,
     /// The time from exec to its first response.
     pub(crate) answered: Duration,
@@ -43,21 +46,27 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn start(build: &Build, lab: &Path, document: &Value) -> Self {
         let dir = tempfile::tempdir_in(lab).unwrap();
-        let target = dir.path().join("target.json");
+        let mut agent = Self::start_by(Command::new(&build.path), dir.path(), &socket(lab), document);
+        (agent.lab, agent.own_dir) = (lab.to_owned(), Some(dir));
+        agent
+    }
+
+    /// Starts it by a command that takes the agent's arguments, in a directory that may have what an earlier one kept, with the
+    /// engine at a socket.
+    pub(crate) fn start_by(mut command: Command, home: &Path, engine: &Path, document: &Value) -> Self {
+        let target = home.join("target.json");
         fs::write(&target, document.to_string()).unwrap();
-        let mut command = Command::new(&build.path);
         command.args(["run", "--board", "simulated", "--log", "warn", "--listen"]).arg(format!("127.0.0.1:{PORT}"));
-        command.arg("--state-dir").arg(dir.path().join("state")).arg("--runtime-dir").arg(dir.path().join("runtime"));
+        command.arg("--state-dir").arg(home.join("state")).arg("--runtime-dir").arg(home.join("runtime"));
         command.arg("--target").arg(target);
-        command.env("DOCKER_HOST", format!("unix://{}", socket(lab).display())).env("BOARDKEEPER_API_KEY", KEY);
+        command.env("DOCKER_HOST", format!("unix://{}", engine.display())).env("BOARDKEEPER_API_KEY", KEY);
         let begun = Instant::now();
         let child = command.stdin(Stdio::null()).spawn().unwrap();
-        while TcpStream::connect(("127.0.0.1", PORT)).is_err() {
+        while !crate::requests::is_answered(PORT) {
             assert!(begun.elapsed() < Duration::from_secs(20), "it does not answer");
             sleep(Duration::from_micros(200));
         }
-        crate::requests::load(PORT, "/ping", 1, 1);
-        Self { lab: lab.to_owned(), dir, child, answered: begun.elapsed() }
+        Self { lab: PathBuf::new(), home: home.to_owned(), own_dir: None, child, answered: begun.elapsed() }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -101,16 +110,22 @@ impl Agent {
 
     /// Gives it a target; when it did.
     pub(crate) fn wants(&self, document: &Value) -> Instant {
-        let new = self.dir.path().join("target.new");
+        let new = self.home.join("target.new");
         fs::write(&new, document.to_string()).unwrap();
         let begun = Instant::now();
-        fs::rename(new, self.dir.path().join("target.json")).unwrap();
+        fs::rename(new, self.home.join("target.json")).unwrap();
         begun
+    }
+
+    /// Has it stop, as systemd does, and waits until it has.
+    pub(crate) fn stops(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success(), "it stops without an error");
     }
 
     /// Every file in its state directory, with its size and when it was written.
     pub(crate) fn state_files(&self) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
-        let files = fs::read_dir(self.dir.path().join("state")).unwrap().flatten();
+        let files = fs::read_dir(self.home.join("state")).unwrap().flatten();
         let mut files: Vec<_> = files.map(|it| (it.path(), it.metadata().unwrap())).collect();
         files.sort_by(|a, b| a.0.cmp(&b.0));
         files.into_iter().map(|(path, it)| (path, it.len(), it.modified().unwrap())).collect()
@@ -119,7 +134,8 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.child.kill().unwrap();
+        // One that has stopped is gone.
+        let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 }

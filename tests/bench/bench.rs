@@ -12,6 +12,8 @@ mod agent;
 mod bare;
 #[path = "../lab/budget.rs"]
 mod budget;
+mod canned;
+mod counting;
 mod gate;
 mod proc;
 mod requests;
@@ -48,7 +50,7 @@ fn main() {
     bench.machine();
     bench.binaries();
     let only = std::env::var("ONLY").unwrap_or_default();
-    let all: [(&str, Measurement); 9] = [
+    let all: [(&str, Measurement); 10] = [
         ("starting", Bench::starting),
         ("resting", Bench::resting),
         ("answering", Bench::answering),
@@ -58,6 +60,7 @@ fn main() {
         ("crowded", Bench::crowded),
         ("gating", gate::gating),
         ("copying", gate::copying),
+        ("counting", counting::counting),
     ];
     for (_, take) in all.into_iter().filter(|(name, _)| only.is_empty() || only.split(' ').any(|it| it == *name)) {
         take(&mut bench);

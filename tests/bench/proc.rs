@@ -25,6 +25,23 @@ pub(crate) fn wake_ups(pid: u32) -> u64 {
     threads.map(|it| field(&read(it.path().join("status").to_str().unwrap()), "voluntary_ctxt_switches:")).sum()
 }
 
+/// Waits until it has slept for as long as this, with all of its threads, however busy the machine is.
+pub(crate) fn rests_for(pid: u32, pause: Duration) {
+    let is_asleep = || {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        threads
+            .map(|it| read(it.path().join("stat").to_str().unwrap()))
+            .all(|it| it.rsplit_once(") ").unwrap().1.starts_with('S'))
+    };
+    loop {
+        let before = wake_ups(pid);
+        std::thread::sleep(pause);
+        if is_asleep() && wake_ups(pid) == before {
+            return;
+        }
+    }
+}
+
 /// Bytes it has sent to block devices.
 pub(crate) fn written(pid: u32) -> u64 {
     field(&read(&format!("/proc/{pid}/io")), "write_bytes:")

@@ -1,6 +1,6 @@
 //! A load of requests over keep-alive connections.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -64,13 +64,28 @@ pub(crate) fn burst(port: u16, path: &str, connections: usize, each: usize) -> V
     open
 }
 
+/// Whether `/ping` is answered. One that has just begun to listen may not know its keys yet.
+pub(crate) fn is_answered(port: u16) -> bool {
+    let request = format!("GET /ping HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n");
+    let mut said = String::new();
+    let asked =
+        connect_to(port, 0).and_then(|mut it| it.write_all(request.as_bytes()).and_then(|()| it.read_to_string(&mut said)));
+    asked.is_ok() && said.starts_with("HTTP/1.1 200")
+}
+
 /// Opens a connection: the n-th, from an address that has not too many yet.
 fn connection(port: u16, n: usize) -> TcpStream {
+    connect_to(port, n).unwrap()
+}
+
+/// The same, of an agent that may not listen yet. The client has another address than the agent: a socket that gets the
+/// agent's port as its own would be connected with itself.
+fn connect_to(port: u16, n: usize) -> io::Result<TcpStream> {
     let from = [127, 0, 0, u8::try_from(2 + n / OF_ONE_ADDRESS).unwrap()];
-    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&fd, &SocketAddr::from((from, 0))).unwrap();
-    connect(&fd, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
-    TcpStream::from(fd)
+    let fd = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&fd, &SocketAddr::from((from, 0)))?;
+    connect(&fd, &SocketAddr::from(([127, 0, 0, 1], port)))?;
+    Ok(TcpStream::from(fd))
 }
 
 fn ask(mut stream: &TcpStream, request: &str, times: usize) -> Vec<Duration> {

@@ -16,6 +16,7 @@
 #   busybox   the static busybox that the sample and test images are made of
 #   ext4      mkfs.ext4, and xfs_io, which breaks a file system off
 #   trace     strace, which tells what is written
+#   valgrind  valgrind, which counts instructions
 #   browser   chromium, and chromedriver, which drives it
 #   metrics   promtool, which judges metrics and rules for alerts
 #   compose   docker-compose, the reference for compose files
@@ -102,6 +103,7 @@ need() {
   compose) has docker-compose || want docker-compose ;;
   metrics) has promtool || want prometheus ;;
   trace) has strace || want strace ;;
+  valgrind) has valgrind || want valgrind ;;
   tools)
     has curl || want curl
     has ip || want iproute2
