@@ -15,6 +15,7 @@ mod budget;
 mod canned;
 mod counting;
 mod gate;
+mod growing;
 mod proc;
 mod requests;
 
@@ -50,7 +51,7 @@ fn main() {
     bench.machine();
     bench.binaries();
     let only = std::env::var("ONLY").unwrap_or_default();
-    let all: [(&str, Measurement); 10] = [
+    let all: [(&str, Measurement); 11] = [
         ("starting", Bench::starting),
         ("resting", Bench::resting),
         ("answering", Bench::answering),
@@ -61,6 +62,7 @@ fn main() {
         ("gating", gate::gating),
         ("copying", gate::copying),
         ("counting", counting::counting),
+        ("growing", growing::growing),
     ];
     for (_, take) in all.into_iter().filter(|(name, _)| only.is_empty() || only.split(' ').any(|it| it == *name)) {
         take(&mut bench);

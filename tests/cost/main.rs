@@ -130,19 +130,26 @@ fn an_idle_hour_polls_the_agent_seldom() {
 }
 
 #[test]
-fn each_service_adds_the_same_to_the_state() {
+fn each_service_adds_the_same_to_the_state_and_to_an_idle_hour() {
     let _alone = alone();
-    let mut before = None;
+    let mut before: Option<[u64; 4]> = None;
     for services in [1, 10, 50, 100, 200] {
         life(services, async |router| {
             get(router, "/agent/v1/state").await;
             let (count, bytes) = allocations(router, "/agent/v1/state").await;
-            eprintln!("figure: GET /agent/v1/state with {services} services: {count} allocations, {bytes} bytes");
-            let services = services as u64;
-            if let Some((fewer, fewer_allocations, fewer_bytes)) = before.replace((services, count, bytes)) {
-                let more: u64 = services - fewer;
-                hold("allocations_of_a_service_in_state", (count - fewer_allocations).div_ceil(more));
-                hold("bytes_of_a_service_in_state", (bytes - fewer_bytes).div_ceil(more));
+            let region = Region::new(HEAP);
+            sleep(HOUR).await;
+            let idle = region.change();
+            let idle = (idle.allocations + idle.reallocations) as u64;
+            eprintln!(
+                "figure: {services} services: {count} allocations and {bytes} bytes for the state, {idle} in an idle hour"
+            );
+            let now = [services as u64, count, bytes, idle];
+            if let Some(fewer) = before.replace(now) {
+                let of_each = |it: usize| (now[it] - fewer[it]).div_ceil(now[0] - fewer[0]);
+                hold("allocations_of_a_service_in_state", of_each(1));
+                hold("bytes_of_a_service_in_state", of_each(2));
+                hold("allocations_of_a_service_in_an_idle_hour", of_each(3));
             }
         });
     }
