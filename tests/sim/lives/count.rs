@@ -131,6 +131,7 @@ impl Progress {
         let hash = Sha256::digest(program).iter().take(6).fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/lives").join(hash);
         fs::create_dir_all(&dir).unwrap();
+        let dir = dir.canonicalize().unwrap();
         let now = Instant::now();
         let mut progress =
             Self { dir, done: BTreeSet::new(), tally: Tally::default(), bad: BTreeMap::new(), lived: 0, began: now, said: now };
