@@ -50,6 +50,8 @@ impl Other {
 
     /// Connects the host's interface with this machine, and gives it an address there.
     pub(crate) fn cable(&self, interface: &str, address: &str) {
+        // The cable of a machine that has ended goes with its network, which the kernel takes down a moment later.
+        let _ = Command::new("ip").args(["link", "delete", interface]).stderr(Stdio::null()).status().unwrap();
         run(&format!("ip link add {interface} type veth peer name wire netns {}", self.0.id()));
         self.inside("ip link set lo up");
         self.inside("ip link set wire up");
