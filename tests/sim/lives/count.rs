@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -55,6 +55,7 @@ pub(crate) fn count(from: u64, lives: u64) -> bool {
             let left = locked(&todo).len() as u64 * BATCH;
             locked(&progress).enter(first, batch, left);
         }
+        worker.end();
     };
     std::thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work))));
     let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -88,6 +89,15 @@ impl Worker {
         let mut child = Command::new(program).args(some).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (asks, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, asks, answers }
+    }
+
+    /// Has it end, and reads what the test runner says then.
+    fn end(self) {
+        let Self { mut child, asks, mut answers } = self;
+        drop(asks);
+        // What became of its lives is known already.
+        let _ = io::copy(&mut answers, &mut io::sink());
+        let _ = child.wait();
     }
 }
 
