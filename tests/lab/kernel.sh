@@ -153,7 +153,7 @@ run() {
   exit "$code"
 }
 
-# The test and the agent, of the profile that `make lives` compiled the library for already.
+# The test and the agent, well compiled, since the machine that runs them is emulated.
 programs() {
   test=$(cargo test --locked --profile sim --test kernel --no-run 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
   agent=$(dirname "$test")/../boardkeeper
