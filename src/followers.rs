@@ -6,13 +6,13 @@
 
 mod overload;
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
+use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -116,13 +116,13 @@ impl<'e, E: Engine> Followers<'e, E> {
 
     /// Follows the containers that were observed.
     pub(crate) fn update(&mut self, status: &Status, cursors: &LogCursors, now_secs: i64) {
-        let observed: BTreeMap<_, _> = status.current.containers.iter().map(|it| (&it.id, it)).collect();
+        let observed: LiteMap<_, _> = status.current.containers.iter().map(|it| (&it.id, it)).collect();
         for it in &mut self.all {
             it.is_gone = !observed.contains_key(&it.id);
         }
         // One that was removed may have lines left that are under way.
         self.all.retain(|it| !it.is_gone || it.lines.is_some());
-        for container in observed.into_values() {
+        for (_, container) in observed {
             let service_id = status.target.as_ref().and_then(|it| it.service(&container.key)).map_or(0, |it| it.id);
             if let Some(it) = self.all.iter_mut().find(|it| it.id == container.id) {
                 it.run = container.started;

@@ -73,9 +73,9 @@ async fn differs(status: &mut watch::Receiver<Status>, now: Option<bool>) {
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
-    use std::collections::BTreeMap;
 
     use futures_util::{Stream, stream};
+    use litemap::LiteMap;
     use tokio::time::Instant;
 
     use super::*;
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn target(value: Option<&str>) -> Status {
-        let config: BTreeMap<_, _> = value.map(|it| (SETTING.to_owned(), it.to_owned())).into_iter().collect();
+        let config: LiteMap<_, _> = value.map(|it| (SETTING.to_owned(), it.to_owned())).into_iter().collect();
         Status { target: Some(Target { config, ..Target::default() }.into()), ..Status::default() }
     }
 

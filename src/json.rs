@@ -3,6 +3,8 @@
 //! JSON parsers disagree on which of two values counts, and most take one silently: a second, empty `apps` in a target would
 //! remove everything. So a duplicate key is rejected, with its path, in every document that users and programs send.
 
+pub(crate) mod object;
+
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};

@@ -1,8 +1,8 @@
 //! The loop that polls for targets.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+use litemap::LiteMap;
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -21,7 +21,7 @@ pub async fn run(targets: &impl Targets, requests: mpsc::Sender<Request>) -> Inf
             Err(error) => {
                 warn!(%error, "the target was not accepted; the last good one stays");
                 // What a file names is no release of the cloud, to which alone it would matter.
-                Request::Rejected(RejectedDocument { why: error.to_string(), releases: BTreeMap::new() })
+                Request::Rejected(RejectedDocument { why: error.to_string(), releases: LiteMap::new() })
             }
         };
         // The reconciler lives as long as this loop.

@@ -32,7 +32,7 @@
 //! `preview` (what would be done, for a user), `steps` (launched from the plan), `observe` and `execute` (the calls of the real
 //! ports), `publish_status` (the status that other tasks read).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, StreamExt};
+use litemap::LiteMap;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -278,7 +279,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     }
 
     /// The locks that count, of those observed.
-    fn merge_locks(&mut self, seen: Result<BTreeMap<AppId, LockState>, LockError>) -> BTreeMap<AppId, LockState> {
+    fn merge_locks(&mut self, seen: Result<LiteMap<AppId, LockState>, LockError>) -> LiteMap<AppId, LockState> {
         if let Err(error) = &seen {
             warn!(%error, "cannot read the update locks; using those last known");
             self.observed.schedule().resync_by(Instant::now() + LOCKS_AGAIN);
@@ -317,7 +318,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     }
 
     /// The engine does not answer: nothing is planned, and waiters are answered with the reason.
-    fn on_engine_down(&mut self, locks: BTreeMap<AppId, LockState>, error: &EngineError) {
+    fn on_engine_down(&mut self, locks: LiteMap<AppId, LockState>, error: &EngineError) {
         self.observed.update_locks(locks);
         self.observed.schedule().on_engine_down();
         let why = error.to_string();
@@ -339,7 +340,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.publish_status();
     }
 
-    fn update_current(&mut self, snapshot: EngineSnapshot, locks: BTreeMap<AppId, LockState>, boot_wanted: Option<String>) {
+    fn update_current(&mut self, snapshot: EngineSnapshot, locks: LiteMap<AppId, LockState>, boot_wanted: Option<String>) {
         let EngineSnapshot { containers, images, mut networks, volumes, snapshots } = snapshot;
         // What a plan before removes is no ground for this one: a container that gives way must find the next one's networks.
         networks.retain(|it| !self.work.is_removing(it));

@@ -1,9 +1,10 @@
 //! Every request the device accepts. The set is closed on purpose.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::cloud::{CloudAccount, DeviceTag};
@@ -111,7 +112,7 @@ pub struct RejectedDocument {
     /// Why it is rejected.
     pub why: String,
     /// The releases that it names: the commit, by the app's uuid.
-    pub releases: BTreeMap<String, String>,
+    pub releases: LiteMap<String, String>,
 }
 
 impl Request {
@@ -239,7 +240,7 @@ pub enum TagRequest {
     /// The tags, as the cloud has them.
     Read(oneshot::Sender<Result<Vec<DeviceTag>, TagRefusal>>),
     /// Set these. Answered at once; the cloud gets them as soon as it can.
-    Set(BTreeMap<String, String>, oneshot::Sender<Result<(), TagRefusal>>),
+    Set(LiteMap<String, String>, oneshot::Sender<Result<(), TagRefusal>>),
 }
 
 /// Why tags were not read or set.

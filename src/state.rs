@@ -63,8 +63,9 @@ pub mod volume;
 pub mod waiting;
 pub mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 
 use crate::state::cloud::ReleasePin;
@@ -110,9 +111,9 @@ pub struct Target {
     /// The device's name, when the document gives one.
     pub name: Option<String>,
     /// Device-wide settings, by name without the `RESIN_` or `BALENA_` prefix.
-    pub config: BTreeMap<String, String>,
+    pub config: LiteMap<String, String>,
     /// The apps that should be on the device, and no others.
-    pub apps: BTreeMap<AppId, App>,
+    pub apps: LiteMap<AppId, App>,
     /// The release that the document asks to pin the device on (`pinDevice`). Only a preloaded target's is obeyed.
     pub pin: Option<ReleasePin>,
     /// Local mode, while it is on, and until everything of it is removed. `None` in the owner's own target.
@@ -216,9 +217,9 @@ pub struct Current {
     /// Snapshots of volumes, complete or not.
     pub snapshots: Vec<VolumeSnapshot>,
     /// What is to be done with the data of volumes, by app.
-    pub data: BTreeMap<AppId, DataPlan>,
+    pub data: LiteMap<AppId, DataPlan>,
     /// Update locks, by app. An app without an entry has none.
-    pub locks: BTreeMap<AppId, LockState>,
+    pub locks: LiteMap<AppId, LockState>,
     /// Leases, which count as update locks that services hold.
     pub leases: Leases,
     /// Update windows that are closed.
@@ -229,7 +230,7 @@ pub struct Current {
     pub now_secs: i64,
     /// Containers that were observed waiting for a reboot, and whether it has happened. For other containers, the clock
     /// decides.
-    pub boot_waits: BTreeMap<ContainerId, BootState>,
+    pub boot_waits: LiteMap<ContainerId, BootState>,
     /// The file by which the host's configuration requests a reboot that has not happened yet.
     pub reboot_request_file: Option<String>,
     /// Something that the target needs was found not to fit on the disk.
@@ -239,7 +240,7 @@ pub struct Current {
     /// Containers of pushed apps that another program stopped a moment ago. That program is about to start them again.
     pub stopped_lately: BTreeSet<ContainerId>,
     /// What became of the hooks before updates: by the container, and the configuration that the update leads to.
-    pub hooks: BTreeMap<(ContainerId, ConfigHash), HookOutcome>,
+    pub hooks: LiteMap<(ContainerId, ConfigHash), HookOutcome>,
 }
 
 impl Current {

@@ -1,8 +1,8 @@
 //! The agent's own lines in the log, in the words of supervisors of 2026: dashboards and scripts know them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::state::{
@@ -21,12 +21,12 @@ const SETTINGS: &str = "SUPERVISOR_";
 #[derive(Debug, Default)]
 pub(crate) struct SystemWords {
     /// What containers are called that a step acts on: afterwards they may be gone.
-    names: BTreeMap<ContainerId, String>,
+    names: LiteMap<ContainerId, String>,
     /// The words for the container that is being removed: its phase changes meanwhile.
-    kills: BTreeMap<ContainerId, Phrases>,
-    phases: BTreeMap<ContainerId, ContainerPhase>,
+    kills: LiteMap<ContainerId, Phrases>,
+    phases: LiteMap<ContainerId, ContainerPhase>,
     /// The last one. `None`: none was seen yet.
-    settings: Option<BTreeMap<String, String>>,
+    settings: Option<LiteMap<String, String>>,
     rejected: Option<String>,
     locked: Option<String>,
     is_ending: bool,
@@ -188,7 +188,7 @@ impl SystemWords {
     fn say_settings(&mut self, status: &Status, words: &mut Vec<String>) {
         let Some(target) = &status.target else { return };
         let own = target.config.iter().filter(|(name, _)| name.starts_with(SETTINGS));
-        let now: BTreeMap<_, _> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let now: LiteMap<_, _> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
         let before = self.settings.replace(now.clone());
         let Some(before) = before else { return };
         for (name, value) in now.iter().filter(|(name, value)| before.get(*name) != Some(*value)) {

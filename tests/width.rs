@@ -1,10 +1,11 @@
 //! Code that easily differs where a word has 32 bits. `make arm-test` runs these, as the other tests, on such processors.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::scope;
 use std::time::{Duration, UNIX_EPOCH};
+
+use litemap::LiteMap;
 
 use boardkeeper::document::parse;
 use boardkeeper::linux::locks::Locks;
@@ -28,7 +29,7 @@ async fn a_lock_that_is_taken_after_2038_is_held_since_then() {
     let service = root.path().join("tmp/balena-supervisor/services/7/web");
     fs::create_dir_all(&service).unwrap();
     File::create(service.join("updates.lock")).unwrap().set_modified(UNIX_EPOCH + LATE).unwrap();
-    let seen = Locks::new(root.path()).observe(&BTreeMap::from([(AppId(7), LockHolders::All)])).await.unwrap();
+    let seen = Locks::new(root.path()).observe(&LiteMap::from_iter([(AppId(7), LockHolders::All)])).await.unwrap();
     let Some(State::Held(held)) = seen.get(&AppId(7)) else { unreachable!("it is held: {seen:?}") };
     assert_eq!(u64::try_from(held.since_secs).unwrap(), LATE.as_secs());
 }
@@ -43,7 +44,7 @@ fn a_service_may_be_given_more_memory_than_32_bits_can_count() {
         );
         let target = parse(&document, None).unwrap();
         let app = target.apps.values().next().unwrap();
-        assert_eq!(app.services["web"].config.memory_bytes, bytes);
+        assert_eq!(app.services[&"web".to_owned()].config.memory_bytes, bytes);
     }
 }
 

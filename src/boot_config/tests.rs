@@ -248,7 +248,8 @@ fn any_variables() -> impl Strategy<Value = BootVariables> {
         "[a-z0-9,=\" ]{0,8}",
         any::<String>()
     ];
-    prop::collection::btree_map((prefix, key).prop_map(|(a, b)| format!("{a}{b}")), value, 0..6)
+    let variables = prop::collection::btree_map((prefix, key).prop_map(|(a, b)| format!("{a}{b}")), value, 0..6);
+    variables.prop_map(|it| it.into_iter().collect())
 }
 
 proptest! {

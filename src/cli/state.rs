@@ -6,10 +6,10 @@
 //! watch      the state as it changes                       state/watch.rs
 //! ```
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use clap::Args;
+use litemap::LiteMap;
 use serde::Deserialize;
 
 use crate::cli::run::StateDirArgs;
@@ -238,7 +238,7 @@ impl AgentState {
 
     /// A row for each service in the target, and for each container that is in no target.
     fn services(&self) -> Vec<Vec<String>> {
-        let mut left: BTreeMap<(u32, &str), Vec<&Container>> = BTreeMap::new();
+        let mut left: LiteMap<(u32, &str), Vec<&Container>> = LiteMap::new();
         for container in &self.containers {
             left.entry((container.app_id, &container.service)).or_default().push(container);
         }

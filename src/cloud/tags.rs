@@ -6,11 +6,11 @@
 //! A cloud that answers 404 has no such endpoint yet, or does not know the device for now. It refuses nothing: the tags are
 //! kept. While the cloud gives no tags, a program reads those that it gave last; the log says how old they are.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -31,7 +31,7 @@ const PENDING_TAGS: usize = 256;
 /// The tags that the cloud does not have yet, and those that it had.
 #[derive(Debug, Default)]
 pub(super) struct KeptTags {
-    pending: BTreeMap<String, String>,
+    pending: LiteMap<String, String>,
     not_before: Option<Instant>,
     /// The last answer to a request that set tags was 404.
     has_no_endpoint: bool,
@@ -149,7 +149,7 @@ fn is_temporary(error: &CloudError) -> bool {
 }
 
 impl KeptTags {
-    fn set(&mut self, tags: BTreeMap<String, String>) -> Result<(), TagRefusal> {
+    fn set(&mut self, tags: LiteMap<String, String>) -> Result<(), TagRefusal> {
         let new = tags.keys().filter(|it| !self.pending.contains_key(*it)).count();
         if self.pending.len() + new > PENDING_TAGS {
             let why = format!("more than {PENDING_TAGS} tags would wait for the cloud; set them when it has these");

@@ -1,14 +1,15 @@
 //! The configuration file: lines of `NAME=value` with the names of the environment variables, as systemd reads them too.
 
-use std::collections::BTreeMap;
 use std::path::Path;
+
+use litemap::LiteMap;
 
 use super::values;
 
 /// The settings of a configuration file, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsFile {
-    values: BTreeMap<String, String>,
+    values: LiteMap<String, String>,
     /// A warning: a problem that does not keep the agent from starting.
     trouble: Option<String>,
 }
@@ -25,7 +26,7 @@ impl SettingsFile {
 
     /// Parses a file's text. `shown`: the file's name in messages.
     pub fn parse(text: &str, shown: &str) -> Result<Self, Vec<String>> {
-        let mut values = BTreeMap::new();
+        let mut values = LiteMap::new();
         let mut mistakes = Vec::new();
         // A power cut during a write leaves zeros in the file.
         let zeros = text.contains('\0');

@@ -1,6 +1,8 @@
 //! What a document of any shape says of an app: its number, its name and its commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use crate::state::app::Generation;
 use crate::state::{App, AppId};
@@ -17,9 +19,9 @@ pub(super) fn empty(id: AppId) -> App {
         name: id.to_string(),
         commit: None,
         release_id: 0,
-        services: BTreeMap::new(),
-        networks: BTreeMap::new(),
-        volumes: BTreeMap::new(),
+        services: LiteMap::new(),
+        networks: LiteMap::new(),
+        volumes: LiteMap::new(),
         snapshots: BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,

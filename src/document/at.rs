@@ -1,8 +1,9 @@
 //! A cursor in a document: a value that knows its path, so that every mistake says where it is.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use litemap::LiteMap;
 use serde_json::Value;
 
 /// Mistakes that are reported; further ones are only counted.
@@ -20,7 +21,7 @@ pub(super) struct Diagnostics {
     mistakes: RefCell<Messages>,
     warnings: RefCell<Messages>,
     /// Where the value of each path is in the file that the document was made of, such as `compose.yaml:3:5`.
-    places: RefCell<BTreeMap<String, String>>,
+    places: RefCell<LiteMap<String, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ pub(super) struct Cursor<'a> {
 
 impl Diagnostics {
     /// Names the places of paths in messages from now on.
-    pub(super) fn set_places(&self, places: BTreeMap<String, String>) {
+    pub(super) fn set_places(&self, places: LiteMap<String, String>) {
         self.places.replace(places);
     }
 

@@ -1,7 +1,9 @@
 //! Compose fields of a service, in normal form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::state::ContainerConfig;
 use crate::state::config::{HealthCheck, RestartPolicy, SERVICE_NAMESPACE};
@@ -217,8 +219,8 @@ fn security(at: &Cursor<'_>) -> BTreeSet<String> {
     options
 }
 
-fn ulimits(at: &Cursor<'_>) -> BTreeMap<String, (i64, i64)> {
-    let mut limits = BTreeMap::new();
+fn ulimits(at: &Cursor<'_>) -> LiteMap<String, (i64, i64)> {
+    let mut limits = LiteMap::new();
     for (name, item) in at.entries() {
         let limit = if item.is_object() { soft_and_hard(&item) } else { item.int().map(|it| (it, it)) };
         limits.extend(limit.map(|it| (name.to_owned(), it)));
@@ -267,6 +269,6 @@ fn unbracketed(address: &str) -> &str {
 }
 
 /// Reads an environment, whose values may be secret.
-pub(super) fn environment(at: Cursor<'_>, rule: rules::Rule) -> BTreeMap<String, String> {
+pub(super) fn environment(at: Cursor<'_>, rule: rules::Rule) -> LiteMap<String, String> {
     pairs(&at.redacted(), rule)
 }

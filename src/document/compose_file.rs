@@ -32,9 +32,10 @@ mod paths;
 mod project;
 mod yaml;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use litemap::LiteMap;
 use serde_json::Value;
 
 use crate::state::app::Generation;
@@ -113,7 +114,7 @@ pub enum ComposePath<'p> {
 }
 
 /// Reads a compose file, whose path is absolute. `agent`: the agent's environment, which wins over `.env`.
-pub fn read(path: ComposePath<'_>, agent: &BTreeMap<String, String>, read: &mut ReadFile<'_>) -> ComposeReading {
+pub fn read(path: ComposePath<'_>, agent: &LiteMap<String, String>, read: &mut ReadFile<'_>) -> ComposeReading {
     let notes = Diagnostics::default();
     let folder = match path {
         ComposePath::File(file) => file.parent().unwrap_or(file),
@@ -191,7 +192,7 @@ fn target(project: &Value, notes: &Diagnostics) -> Target {
     let services = services.into_iter().map(|(name, at)| (name.to_owned(), None, at)).collect();
     apps::release_of(services, &mut fields, &mut app, DocumentOrigin::ComposeFile);
     fields.rest();
-    let apps = BTreeMap::from([(id, app)]);
+    let apps = LiteMap::from_iter([(id, app)]);
     apps::within(&apps, &at);
     Target { apps, ..Target::default() }
 }

@@ -1,7 +1,9 @@
 //! Networks and volumes of a release, and how a service is attached to the networks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+
+use litemap::LiteMap;
 
 use crate::state::config::NetworkMode;
 use crate::state::network::{AddressPool, NetworkAttachment};
@@ -16,7 +18,7 @@ use super::release_names::{DEFAULT_NETWORK, DocumentOrigin, ReleaseNames};
 use super::rules;
 
 /// Reads the networks of a release.
-pub(super) fn networks(at: Option<Cursor<'_>>) -> BTreeMap<String, NetworkConfig> {
+pub(super) fn networks(at: Option<Cursor<'_>>) -> LiteMap<String, NetworkConfig> {
     named(at, network)
 }
 
@@ -29,12 +31,12 @@ pub(super) struct ReleaseVolume {
 }
 
 /// Reads the volumes of a release.
-pub(super) fn volumes(at: Option<Cursor<'_>>, origin: DocumentOrigin) -> BTreeMap<String, ReleaseVolume> {
+pub(super) fn volumes(at: Option<Cursor<'_>>, origin: DocumentOrigin) -> LiteMap<String, ReleaseVolume> {
     named(at, |at, fields| volume(at, fields, origin))
 }
 
-fn named<T: Default>(at: Option<Cursor<'_>>, read: impl Fn(&Cursor<'_>, ObjectFields<'_>) -> T) -> BTreeMap<String, T> {
-    let mut all = BTreeMap::new();
+fn named<T: Default>(at: Option<Cursor<'_>>, read: impl Fn(&Cursor<'_>, ObjectFields<'_>) -> T) -> LiteMap<String, T> {
+    let mut all = LiteMap::new();
     for (name, it) in at.map(|it| it.entries()).unwrap_or_default() {
         if let Some(expected) = rules::docker_name(name) {
             it.wrong(&format!("the name must be {expected}"));
@@ -158,14 +160,14 @@ pub(super) fn attach(
         }
         networks.clear();
     }
-    for attachment in networks.values_mut() {
+    for (_, attachment) in &mut networks {
         attachment.aliases.insert(service.to_owned());
     }
     config.networks = networks;
 }
 
-fn attachments(at: &Cursor<'_>, known: &ReleaseNames) -> BTreeMap<String, NetworkAttachment> {
-    let mut networks = BTreeMap::new();
+fn attachments(at: &Cursor<'_>, known: &ReleaseNames) -> LiteMap<String, NetworkAttachment> {
+    let mut networks = LiteMap::new();
     if at.is_list() {
         for item in at.items() {
             let Some(name) = item.text() else { continue };

@@ -1,6 +1,8 @@
 //! The names that a release defines.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use crate::state::ContainerConfig;
 use crate::state::config::RestartPolicy;
@@ -28,7 +30,7 @@ pub(super) struct ReleaseNames {
     /// Names of its volumes.
     pub(super) volumes: BTreeSet<String>,
     /// Volumes that others made: their names on the engine, by their names in the document.
-    pub(super) external_volumes: BTreeMap<String, String>,
+    pub(super) external_volumes: LiteMap<String, String>,
     /// Where the document comes from.
     pub(super) origin: DocumentOrigin,
 }

@@ -1,7 +1,9 @@
 //! One service of a document.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::state::service::{Feature, Strategy};
 use crate::state::switch::is_on;
@@ -109,12 +111,12 @@ pub(super) fn image(at: &Cursor<'_>, fields: &mut ObjectFields<'_>) -> Option<St
 }
 
 /// Why an image belongs to the host and is not run as a container.
-fn host_image(labels: &BTreeMap<String, String>) -> Option<String> {
+fn host_image(labels: &LiteMap<String, String>) -> Option<String> {
     let other = |name: &str, ours: &str| labels.get(name).filter(|it| *it != ours).map(|it| format!("{name}={it}"));
     other("io.balena.image.store", "data").or_else(|| other("io.balena.image.class", "service"))
 }
 
-fn features(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> BTreeSet<Feature> {
+fn features(at: &Cursor<'_>, labels: &LiteMap<String, String>) -> BTreeSet<Feature> {
     let mut features = BTreeSet::new();
     for (name, value) in labels {
         let Some(feature) = name.strip_prefix("io.balena.features.").filter(|_| is_on(value)) else { continue };
@@ -146,7 +148,7 @@ fn feature_named(name: &str) -> Option<Feature> {
     })
 }
 
-fn strategy(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> Strategy {
+fn strategy(at: &Cursor<'_>, labels: &LiteMap<String, String>) -> Strategy {
     let text = labels.get("io.balena.update.strategy").map_or("", String::as_str);
     strategy_named(text).unwrap_or_else(|| {
         at.warn(&format!("the update strategy {} is not known, download-then-kill is used", quoted(text)));
@@ -165,7 +167,7 @@ pub(super) fn strategy_named(text: &str) -> Option<Strategy> {
     })
 }
 
-fn handover(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> Duration {
+fn handover(at: &Cursor<'_>, labels: &LiteMap<String, String>) -> Duration {
     let text = labels.get("io.balena.update.handover-timeout").map_or("", String::as_str);
     handover_of(text).unwrap_or_else(|| {
         at.warn(&format!("the hand-over timeout {} is not a number of milliseconds, 60000 is used", quoted(text)));

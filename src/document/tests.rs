@@ -38,7 +38,7 @@ fn app(target: &Target, id: u32) -> &App {
 
 /// The only service of a v2 document made of these fields.
 fn service(fields: &Value) -> Result<Service, String> {
-    parse(&v2(fields), None).map_err(|error| error.0).map(|it| app(&it, 1).services["main"].clone())
+    parse(&v2(fields), None).map_err(|error| error.0).map(|it| app(&it, 1).services[&"main".to_owned()].clone())
 }
 
 fn v2(fields: &Value) -> String {
@@ -64,24 +64,24 @@ fn why(document: &Value) -> String {
 fn a_v3_document_is_read_without_what_is_the_hosts() {
     let target = parse(V3, Some(DEVICE)).unwrap();
     assert_eq!(target.name.as_deref(), Some("little-thunder"));
-    assert_eq!(target.config["SUPERVISOR_POLL_INTERVAL"], "10000");
+    assert_eq!(target.config[&"SUPERVISOR_POLL_INTERVAL".to_owned()], "10000");
     assert_eq!(target.apps.keys().collect::<Vec<_>>(), [&AppId(1)]);
     let app = app(&target, 1);
     assert_eq!(app.uuid, "797e233cf79543d3bc61aaf99e793a26");
     assert_eq!((app.name.as_str(), app.commit.as_deref(), app.release_id), ("fleet-raspberrypi3", Some("19c48bcaffa860"), 21));
     assert_eq!(app.shape, Generation::Services);
-    let main = &app.services["main"];
+    let main = &app.services[&"main".to_owned()];
     assert_eq!((main.id, main.image_id, main.running), (11, 31, true));
-    assert_eq!(main.config.env["SVC"], "from-service", "the document's own word wins over the composition's");
-    assert_eq!(main.config.env["only.here"], "1");
+    assert_eq!(main.config.env[&"SVC".to_owned()], "from-service", "the document's own word wins over the composition's");
+    assert_eq!(main.config.env[&"only.here".to_owned()], "1");
     assert_eq!(main.features, [Feature::SupervisorApi].into());
-    assert_eq!(main.config.labels["io.balena.features.supervisor-api"], "1");
-    assert_eq!(main.depends_on, [("side".to_owned(), Dependency::default())].into());
+    assert_eq!(main.config.labels[&"io.balena.features.supervisor-api".to_owned()], "1");
+    assert_eq!(main.depends_on, [("side".to_owned(), Dependency::default())].into_iter().collect());
     assert_eq!(main.config.expose, ["80/tcp".to_owned()].into());
-    let aliases = &main.config.networks["default"].aliases;
+    let aliases = &main.config.networks[&"default".to_owned()].aliases;
     assert_eq!(aliases, &["main".to_owned()].into());
-    assert_eq!(app.services["side"].config.network_mode, NetworkMode::Host);
-    assert!(app.services["side"].config.networks.is_empty());
+    assert_eq!(app.services[&"side".to_owned()].config.network_mode, NetworkMode::Host);
+    assert!(app.services[&"side".to_owned()].config.networks.is_empty());
     assert_eq!(target.warnings.len(), 2, "{:?}", target.warnings);
     assert!(target.warnings.iter().all(|it| it.ends_with("belongs to the host, left to it")));
 }
@@ -104,7 +104,7 @@ fn a_document_of_2017_is_one_container_with_everything() {
     let app = app(&target, 1234);
     assert_eq!((app.uuid.as_str(), app.shape, app.commit.as_deref()), ("1234", Generation::Single, Some("e7a1c2")));
     assert_eq!(app.volumes.keys().collect::<Vec<_>>(), ["data"]);
-    let main = &app.services["main"];
+    let main = &app.services[&"main".to_owned()];
     assert_eq!(main.image.as_str(), "registry.test/hello/e7a1c2:latest");
     assert_eq!((main.strategy, main.handover_timeout), (Strategy::HandOver, Duration::from_secs(5)));
     let expected = [Feature::Dbus, Feature::KernelModules, Feature::Firmware, Feature::SupervisorApi];
@@ -115,8 +115,8 @@ fn a_document_of_2017_is_one_container_with_everything() {
     assert_eq!(config.mounts.len(), 1);
     assert_eq!(config.ports.iter().map(ToString::to_string).collect::<Vec<_>>(), [":80:80/tcp", ":8080:8080/tcp"]);
     assert_eq!(config.expose.len(), 2);
-    assert_eq!(config.env["GREETING"], "hi");
-    assert_eq!(target.config["SUPERVISOR_DELTA"], "1");
+    assert_eq!(config.env[&"GREETING".to_owned()], "hi");
+    assert_eq!(target.config[&"SUPERVISOR_DELTA".to_owned()], "1");
     assert_eq!(target.warnings, ["local.apps.1234.config.RESIN_SUPERVISOR_DELTA: ignored: the agent pulls whole layers"]);
 }
 
@@ -124,21 +124,21 @@ fn a_document_of_2017_is_one_container_with_everything() {
 fn a_preloaded_document_is_read_too() {
     let target = parse(PRELOADED, None).unwrap();
     let app = app(&target, 1);
-    assert_eq!(app.services["main"].image.as_str(), "busybox:latest");
-    assert_eq!((app.services["main"].id, app.release_id), (0, 0));
-    assert_eq!(target.config["HOST_DISCOVERABILITY"], "true");
+    assert_eq!(app.services[&"main".to_owned()].image.as_str(), "busybox:latest");
+    assert_eq!((app.services[&"main".to_owned()].id, app.release_id), (0, 0));
+    assert_eq!(target.config[&"HOST_DISCOVERABILITY".to_owned()], "true");
     assert!(target.warnings.is_empty(), "{:?}", target.warnings);
 }
 
 #[test]
 fn every_compose_field_is_read() {
     let target = parse(COMPOSE, None).unwrap();
-    let web = &app(&target, 7).services["web"];
+    let web = &app(&target, 7).services[&"web".to_owned()];
     assert_eq!((web.image.as_str(), web.running, web.requires_reboot), ("web:2", false, true));
     assert_eq!((web.strategy, web.handover_timeout), (Strategy::HandOver, Duration::from_millis(1500)));
     assert_eq!(web.features, [Feature::Dbus, Feature::KernelModules, Feature::Gpu, Feature::BalenaSocket].into());
-    assert_eq!(web.depends_on, [("db".to_owned(), Dependency::default())].into());
-    assert_eq!(web.config.labels["io.balena.both"], "new");
+    assert_eq!(web.depends_on, [("db".to_owned(), Dependency::default())].into_iter().collect());
+    assert_eq!(web.config.labels[&"io.balena.both".to_owned()], "new");
     let fields: Vec<_> = web.config.fields().into_iter().map(|(name, text)| format!("{name}={text}")).collect();
     // A container is created from these values: a change here recreates the containers of every device.
     insta::assert_snapshot!(fields.join("\n"));
@@ -150,12 +150,12 @@ fn every_compose_field_is_read() {
 fn networks_and_volumes_are_read() {
     let target = parse(COMPOSE, None).unwrap();
     let app = app(&target, 7);
-    let back = &app.networks["back"];
+    let back = &app.networks[&"back".to_owned()];
     assert_eq!((back.enable_ipv6, back.internal, back.ipam.len()), (true, true, 1));
-    assert_eq!(back.ipam[0].aux_addresses["x"], "10.1.0.9");
-    assert_eq!(back.labels["io.balena.note"], "1");
-    assert_eq!(app.networks["front"], crate::state::NetworkConfig::default());
-    assert_eq!(app.volumes["cache"].driver_opts["type"], "tmpfs");
+    assert_eq!(back.ipam[0].aux_addresses[&"x".to_owned()], "10.1.0.9");
+    assert_eq!(back.labels[&"io.balena.note".to_owned()], "1");
+    assert_eq!(app.networks[&"front".to_owned()], crate::state::NetworkConfig::default());
+    assert_eq!(app.volumes[&"cache".to_owned()].driver_opts[&"type".to_owned()], "tmpfs");
 }
 
 #[test]
@@ -362,10 +362,10 @@ fn a_service_waits_for_the_one_whose_network_it_has() {
     let services =
         json!({"1": {"serviceName": "a", "image": "x"}, "2": {"serviceName": "b", "image": "x", "network_mode": "service: a"}});
     let target = parse(&json!({"apps": {"1": {"commit": "c", "services": services}}}).to_string(), None).unwrap();
-    let b = &app(&target, 1).services["b"];
+    let b = &app(&target, 1).services[&"b".to_owned()];
     assert_eq!(
         (&b.config.network_mode, &b.depends_on),
-        (&NetworkMode::Service("a".into()), &[("a".to_owned(), Dependency::default())].into())
+        (&NetworkMode::Service("a".into()), &[("a".to_owned(), Dependency::default())].into_iter().collect())
     );
 }
 
@@ -418,7 +418,7 @@ fn spellings_that_mean_the_same_are_the_same() {
 fn the_clouds_api_is_given_without_a_warning() {
     for label in ["io.balena.features.balena-api", "io.resin.features.resin-api"] {
         let target = parse(&v2(&json!({"labels": {label: "1"}})), None).unwrap();
-        assert_eq!(app(&target, 1).services["main"].features, [Feature::BalenaApi].into());
+        assert_eq!(app(&target, 1).services[&"main".to_owned()].features, [Feature::BalenaApi].into());
         assert!(target.warnings.is_empty(), "{:?}", target.warnings);
     }
     assert!(parse(&v2(&json!({"labels": {"io.balena.features.balena-api": "0"}})), None).unwrap().warnings.is_empty());
@@ -430,14 +430,14 @@ fn unknown_words_in_labels_and_settings_fall_back_and_are_told() {
         "io.balena.features.teleport": "1", "io.balena.features.teleport2": "0"});
     let document = v2(&json!({"labels": labels}));
     let target = parse(&document, None).unwrap();
-    let main = &app(&target, 1).services["main"];
+    let main = &app(&target, 1).services[&"main".to_owned()];
     assert_eq!((main.strategy, main.handover_timeout), (Strategy::DownloadThenKill, Duration::from_secs(60)));
     assert_eq!(target.warnings.len(), 3, "{:?}", target.warnings);
 
     let app = |config: Value| json!({"local": {"apps": {"1": {"image": "x", "commit": "c", "config": config}}}});
     assert!(why(&app(json!({"RESIN_APP_RESTART_POLICY": "maybe"}))).contains("APP_RESTART_POLICY must be"));
     let target = parse(&app(json!({"RESIN_A": "old", "BALENA_A": "new", "B": 1})).to_string(), None).unwrap();
-    assert_eq!(target.config, [("A".to_owned(), "new".to_owned()), ("B".to_owned(), "1".to_owned())].into());
+    assert_eq!(target.config, [("A".to_owned(), "new".to_owned()), ("B".to_owned(), "1".to_owned())].into_iter().collect());
 }
 
 #[test]

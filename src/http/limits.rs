@@ -5,10 +5,10 @@
 //! is never displaced, and the API sees to it that no address has many of those.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
+use litemap::LiteMap;
 use tokio::sync::Notify;
 
 /// The most connections at once. Each costs a descriptor of the 1024 a process is given, and up to 40 KiB for what is read and
@@ -86,7 +86,7 @@ impl ConnectionLimiter {
 
     /// The address with the most connections that has an idle one.
     fn fullest(&self) -> Option<IpAddr> {
-        let mut counts: BTreeMap<IpAddr, (usize, bool)> = BTreeMap::new();
+        let mut counts: LiteMap<IpAddr, (usize, bool)> = LiteMap::new();
         for connection in self.connections.borrow().iter() {
             let (count, idle) = counts.entry(connection.address).or_default();
             *count = count.saturating_add(1);

@@ -1,8 +1,8 @@
 //! Which purposes request each LED, and which of them owns it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::led::pattern::{self, IDENTIFY_FOR};
@@ -19,7 +19,7 @@ pub(super) struct LedArbiter {
     pub(super) reach: CloudReachability,
     identify: Option<TimedRequest>,
     /// Requested patterns, each by the own name of its LED or line.
-    held: BTreeMap<LedRef, (Pattern, TimedRequest)>,
+    held: LiteMap<LedRef, (Pattern, TimedRequest)>,
     last_nth: u64,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct DesiredPattern {
 impl LedArbiter {
     /// No requests.
     pub(super) const fn none() -> Self {
-        Self { tool_lock: ToolLock::Free, reach: CloudReachability::Up, identify: None, held: BTreeMap::new(), last_nth: 0 }
+        Self { tool_lock: ToolLock::Free, reach: CloudReachability::Up, identify: None, held: LiteMap::new(), last_nth: 0 }
     }
 
     /// Requests identification of the device, from now on.

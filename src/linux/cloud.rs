@@ -25,7 +25,6 @@ mod tls_error;
 mod wire;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -36,6 +35,7 @@ use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, USER_AGENT,
 };
 use hyper::{Method, Request, StatusCode};
+use litemap::LiteMap;
 use tokio::time::timeout;
 use tracing::debug;
 use url::{Position, Url};
@@ -422,7 +422,7 @@ impl Cloud for CloudClient {
         wire::tags(&answer.body.bytes).map_err(|_| self.not_json(&account.endpoint))
     }
 
-    async fn set_tags(&self, account: &CloudAccount, tags: &BTreeMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, account: &CloudAccount, tags: &LiteMap<String, String>) -> Result<(), CloudError> {
         let body = wire::new_tags(&account.uuid, tags);
         let request = CloudRequest::new(Method::PATCH, &account.endpoint, "/device/v3/tags", TrafficPurpose::Registration);
         self.expect(&request.with_key(&account.key).with_json(body)).await.map(drop)

@@ -63,13 +63,14 @@ mod transport;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use litemap::LiteMap;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -129,9 +130,9 @@ pub struct Engine {
     /// An event that was held back during a snapshot is of something that the snapshot has not seen.
     news: Notify,
     /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
-    reserved_bytes: RefCell<BTreeMap<ImageRef, u64>>,
+    reserved_bytes: RefCell<LiteMap<ImageRef, u64>>,
     /// What registries said of images, and when: a cache.
-    remote_images: RefCell<BTreeMap<ImageRef, (Instant, Rc<registry::RemoteImage>)>>,
+    remote_images: RefCell<LiteMap<ImageRef, (Instant, Rc<registry::RemoteImage>)>>,
 }
 
 impl Engine {

@@ -1,10 +1,11 @@
 //! Facts the host reports: its system, its addresses, and the features it can give to containers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use litemap::LiteMap;
 use serde::Deserialize;
 
 use crate::linux::net::interfaces::{self, InterfaceAddress};
@@ -112,7 +113,7 @@ fn features(root: &Path, engine: &str) -> BTreeSet<Feature> {
 }
 
 /// Fields of `os-release`.
-fn release(root: &Path) -> BTreeMap<String, String> {
+fn release(root: &Path) -> LiteMap<String, String> {
     let paths = ["etc/os-release", "usr/lib/os-release"].map(|it| root.join(it));
     let text = paths.iter().find_map(|path| lossy(path)).unwrap_or_default();
     let fields = text.lines().filter_map(|line| line.trim().split_once('='));

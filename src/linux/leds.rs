@@ -17,7 +17,6 @@ mod player;
 pub mod saved;
 pub mod simulated;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -26,6 +25,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use inotify::{Inotify, WatchMask};
+use litemap::LiteMap;
 
 use crate::board::{FreeLine, LedChoice, LedLocation};
 use crate::linux::leds::class::ClassLed;
@@ -59,7 +59,7 @@ pub struct Leds {
 struct DriverState {
     driver: LedDriver,
     /// The LED that each was when last driven: another may have become the identify LED since.
-    locations: BTreeMap<LedRef, LedLocation>,
+    locations: LiteMap<LedRef, LedLocation>,
 }
 
 /// A LED that was found among those that may be driven.
@@ -77,7 +77,7 @@ impl Leds {
     /// The LEDs that `choose` finds, driven by `driver`. `runtime`: the directory of its records.
     pub fn new(driver: LedDriver, choose: Box<ChooseLed>, runtime: &Path) -> Self {
         Self {
-            work: Arc::new(Mutex::new(DriverState { driver, locations: BTreeMap::new() })),
+            work: Arc::new(Mutex::new(DriverState { driver, locations: LiteMap::new() })),
             choose: choose.into(),
             bench: tool_lock(runtime),
             watch: tokio::sync::Mutex::new(None),

@@ -22,10 +22,11 @@ mod hand_over;
 mod tree;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures_util::Stream;
+use litemap::LiteMap;
 
 use crate::linux::off_thread;
 use crate::port::{self, LockError};
@@ -57,10 +58,10 @@ impl Locks {
 }
 
 impl port::Locks for Locks {
-    async fn observe(&self, apps: &BTreeMap<AppId, LockHolders>) -> Result<BTreeMap<AppId, LockState>, LockError> {
+    async fn observe(&self, apps: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, LockState>, LockError> {
         let apps = apps.clone();
         self.with_tree(move |tree| {
-            let mut seen = BTreeMap::new();
+            let mut seen = LiteMap::new();
             for (app, holders) in apps {
                 if let Some(state) = tree.look(app, &holders)? {
                     seen.insert(app, state);

@@ -17,12 +17,13 @@ mod archive;
 mod mounts;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -55,9 +56,9 @@ pub struct TargetMedia {
     state_dir: PathBuf,
     uuid: Option<String>,
     /// What was judged, by medium: a hash of document and signature.
-    judged: RefCell<BTreeMap<Medium, [u8; 32]>>,
+    judged: RefCell<LiteMap<Medium, [u8; 32]>>,
     /// What was last reported of a medium that is not judged yet.
-    complaints: RefCell<BTreeMap<Medium, String>>,
+    complaints: RefCell<LiteMap<Medium, String>>,
     /// The unmounted ones that were reported.
     unmounted: RefCell<BTreeSet<String>>,
     asked: Notify,

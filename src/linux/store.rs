@@ -9,11 +9,11 @@
 //! The same goes for anything else of that name, be it a FIFO or a terabyte of zeros, and for a damaged file of keys: damaged
 //! keys grant no access.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
+use litemap::LiteMap;
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -117,7 +117,7 @@ struct SharedStore<F> {
     /// Complaints from before there was a store. A load reports them with its own.
     complaints: Vec<String>,
     /// What is known of each file. Locked while writing: a save continues even if its caller no longer waits.
-    known: Mutex<BTreeMap<&'static str, Known>>,
+    known: Mutex<LiteMap<&'static str, Known>>,
 }
 
 /// What is known of a file.
@@ -315,7 +315,7 @@ impl<F: StoreFiles> SharedStore<F> {
             }
         }
         self.files.sync_names("")?;
-        for it in known.values_mut() {
+        for (_, it) in known.iter_mut() {
             if let Known::Read(hash) = *it {
                 *it = Known::Settled(hash);
             }
@@ -323,7 +323,7 @@ impl<F: StoreFiles> SharedStore<F> {
         Ok(())
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<&'static str, Known>> {
+    fn known(&self) -> MutexGuard<'_, LiteMap<&'static str, Known>> {
         // A thread that panicked while it held this lock left no half-written map behind.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
 //! Containers of a service: which one it should have, which ones are outdated, and what each needs.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::plan::input::{ChangedNetworks, ConfigHashes, PlanInput};
 use crate::plan::{compare, spec};
@@ -54,7 +54,7 @@ pub(super) fn sibling<'a>(input: PlanInput<'a>, app: &App, name: &str) -> Option
 
 /// The container that each service of an app has as the target wants it, by the service's name.
 #[must_use]
-pub fn containers_as_wanted<'a>(app: &'a App, hashes: &ConfigHashes, current: &'a Current) -> BTreeMap<&'a str, &'a Container> {
+pub fn containers_as_wanted<'a>(app: &'a App, hashes: &ConfigHashes, current: &'a Current) -> LiteMap<&'a str, &'a Container> {
     let of_service = |(name, service): (&'a String, &'a Service)| {
         let key = ServiceKey::new(app.id, name);
         let hash = hashes.get(&key)?;

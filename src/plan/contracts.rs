@@ -21,13 +21,13 @@ pub fn check_contracts(target: &Target, device: &Device) -> Result<(), TargetErr
 /// Removes the optional services of which a contract is unmet; no other service waits for them then. Returns each, in words.
 pub fn leave_out_unmet(target: &mut Target, device: &Device) -> Vec<String> {
     let mut left_out = Vec::new();
-    for app in target.apps.values_mut() {
+    for (_, app) in &mut target.apps {
         for contract in app.contracts.iter().filter(|it| it.optional) {
             let Some(name) = contract.service.as_ref().filter(|it| app.services.contains_key(*it)) else { continue };
             let Some(why) = unmet(contract, device).next() else { continue };
             left_out.push(format!("{}, so that it is left out", sentence(app, contract, why, device)));
             app.services.remove(name);
-            for service in app.services.values_mut() {
+            for (_, service) in &mut app.services {
                 service.depends_on.remove(name);
             }
         }

@@ -1,7 +1,9 @@
 //! What a plan is made from: the target, the overrides and the current state, with the queries that several planning modules
 //! need.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use crate::plan::compare;
 use crate::plan::ports::Ports;
@@ -27,7 +29,7 @@ pub(super) struct PlanInput<'a> {
 
 /// The configuration hash of each wanted service's container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ConfigHashes(BTreeMap<ServiceKey, ConfigHash>);
+pub struct ConfigHashes(LiteMap<ServiceKey, ConfigHash>);
 
 impl ConfigHashes {
     /// The hashes of a completed target.

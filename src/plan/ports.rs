@@ -4,7 +4,7 @@
 //! is kept over restarts and boots. A container that replaces another gets the same port again, while it is among those of
 //! the document.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::state::config::{NetworkMode, Port};
 use crate::state::service::Strategy;
@@ -12,7 +12,7 @@ use crate::state::{Container, Current, Overrides, Service, ServiceKey, Target};
 
 /// The choice for the next container of each service, by the port in the document. `None`: other services use all of them.
 #[derive(Debug, Default)]
-pub(super) struct Ports(BTreeMap<ServiceKey, BTreeMap<Port, Option<u16>>>);
+pub(super) struct Ports(LiteMap<ServiceKey, LiteMap<Port, Option<u16>>>);
 
 /// A host port that a service has, or will have.
 struct Claim<'a> {
@@ -36,7 +36,7 @@ impl Ports {
         for it in current.containers.iter().filter(|it| !target.keeps(it.key.app)) {
             claims.extend(it.ports.iter().filter(|port| !is_choice(port)).cloned().map(|port| Claim { key: &it.key, port }));
         }
-        let mut all: BTreeMap<ServiceKey, BTreeMap<Port, Option<u16>>> = BTreeMap::new();
+        let mut all: LiteMap<ServiceKey, LiteMap<Port, Option<u16>>> = LiteMap::new();
         for (key, service) in services.iter().filter(|(_, it)| choosing(it)) {
             for port in service.config.ports.iter().filter(|it| is_choice(it)) {
                 let host = choose(key, service, port, &claims, (overrides, current));
@@ -48,7 +48,7 @@ impl Ports {
     }
 
     /// The chosen ports of a service.
-    pub(super) fn of_service(&self, key: &ServiceKey) -> BTreeMap<Port, u16> {
+    pub(super) fn of_service(&self, key: &ServiceKey) -> LiteMap<Port, u16> {
         let all = self.0.get(key).into_iter().flatten();
         all.filter_map(|(port, host)| Some((port.clone(), (*host)?))).collect()
     }

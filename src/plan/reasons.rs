@@ -1,6 +1,6 @@
 //! Why the planner takes a step, for people: in the history, and in what would be done for a target.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::state::history::{Cause, FieldChange};
 use crate::state::{
@@ -18,7 +18,7 @@ pub struct Reasons<'r> {
     /// What users requested.
     pub overrides: &'r Overrides,
     /// How services differ from the target before.
-    pub changes: &'r BTreeMap<ServiceKey, Vec<FieldChange>>,
+    pub changes: &'r LiteMap<ServiceKey, Vec<FieldChange>>,
 }
 
 /// What brings a step about. Decides which request it is attributed to.

@@ -175,7 +175,7 @@ pub(super) fn propose_supervisor_network(input: PlanInput<'_>, plan: &mut Plan) 
         ..AddressPool::default()
     };
     // Other supervisors recognize theirs by the name of its bridge, and remove one without.
-    let options = [(BRIDGE_NAME.to_owned(), SUPERVISOR_NETWORK.to_owned())].into();
+    let options = [(BRIDGE_NAME.to_owned(), SUPERVISOR_NETWORK.to_owned())].into_iter().collect();
     let config = NetworkConfig { ipam: vec![pool], options, ..NetworkConfig::default() };
     let network = Network { id: NetworkId::default(), name: SUPERVISOR_NETWORK.to_owned(), app: None, config };
     plan.steps.push(Step::Engine(EngineAction::CreateNetwork(network)));

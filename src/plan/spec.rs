@@ -1,6 +1,6 @@
 //! From a service to the container it should have.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::plan::compare::AT_INIT;
 use crate::plan::input::PlanInput;
@@ -54,7 +54,7 @@ pub(super) fn container_spec<'a>(
     service: &Service,
     sibling: impl Fn(&str) -> Option<&'a Container>,
 ) -> Option<ContainerSpec> {
-    let mut owners = BTreeMap::new();
+    let mut owners = LiteMap::new();
     for (_, owner) in service.config.shares() {
         owners.insert(owner.to_owned(), sibling(owner)?.id.clone());
     }

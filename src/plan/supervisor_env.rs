@@ -2,7 +2,7 @@
 //! features give access to. Names, paths and values are those of other supervisors, so that an app need not know which one
 //! runs it.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode, Propagation};
@@ -27,7 +27,7 @@ const API_LABEL: &str = "io.balena.features.supervisor-api";
 pub fn inject_supervisor_env(target: &Target, device: &Device, keys: &Keys) -> Target {
     let mut target = target.clone();
     target.name.get_or_insert_with(|| device.name.clone());
-    for app in target.apps.values_mut() {
+    for (_, app) in &mut target.apps {
         let names: Vec<String> = app.services.keys().cloned().collect();
         for name in names {
             let env = environment(app, &name, device, keys);
@@ -77,7 +77,7 @@ pub(super) fn is_lock_mount(mount: &Mount) -> bool {
     matches!(mount, Mount::Bind { host, .. } if host.starts_with(LOCK_ROOT))
 }
 
-fn inject(service: &mut Service, key: &ServiceKey, device: &Device, env: BTreeMap<String, String>) {
+fn inject(service: &mut Service, key: &ServiceKey, device: &Device, env: LiteMap<String, String>) {
     let config = &mut service.config;
     for (name, value) in env {
         // The owner's value wins.
@@ -134,12 +134,12 @@ fn mount(config: &mut ContainerConfig, host: &str, path: &str, access: MountMode
 }
 
 /// The environment given to a container; each name with both prefixes, `RESIN_` and `BALENA_`.
-fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<String, String> {
+fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> LiteMap<String, String> {
     let key = ServiceKey::new(app.id, name);
-    let service = &app.services[name];
+    let Some(service) = app.services.get(name) else { return LiteMap::new() };
     // What was written for `docker compose` gets what that gives it, until a label asks for more.
     if app.shape == Generation::Compose && service.features.is_empty() {
-        return BTreeMap::new();
+        return LiteMap::new();
     }
     let host = match service.config.network_mode {
         NetworkMode::Host => "127.0.0.1",
@@ -185,7 +185,7 @@ fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<
 }
 
 #[derive(Default)]
-struct Prefixed(BTreeMap<String, String>);
+struct Prefixed(LiteMap<String, String>);
 
 impl Prefixed {
     fn both(&mut self, name: &str, value: &str) {

@@ -22,9 +22,8 @@ mod shares;
 mod volumes;
 mod windows;
 
-use std::collections::BTreeMap;
-
 use insta::assert_snapshot;
+use litemap::LiteMap;
 use model::{parse_target, story, story_of};
 
 use crate::plan::{Plan, inject_supervisor_env, plan};
@@ -400,7 +399,7 @@ fn a_volume_is_created_with_the_unique_name_of_its_app_as_a_label() {
         }
     }
     let [volume] = &current.volumes[..] else { panic!("{:?}", current.volumes) };
-    assert_eq!(volume.config.labels, [("io.balena.app-uuid".to_owned(), "app".to_owned())].into());
+    assert_eq!(volume.config.labels, [("io.balena.app-uuid".to_owned(), "app".to_owned())].into_iter().collect());
 }
 
 #[test]
@@ -472,19 +471,19 @@ fn no_service_is_given_the_devices_key_whatever_it_asks_for() {
     let keys = Keys {
         device: Secret::new(own.clone()),
         root: Secret::from_bytes([1; 32]),
-        generations: BTreeMap::new(),
-        kept: BTreeMap::new(),
+        generations: LiteMap::new(),
+        kept: LiteMap::new(),
     };
     let device = Device { api_endpoint: Some("https://api.example.com".to_owned()), ..Device::default() };
     for shape in [Generation::Services, Generation::Single] {
         let mut target = parse_target("main main:1");
-        for app in target.apps.values_mut() {
+        for app in target.apps.iter_mut().map(|(_, it)| it) {
             app.shape = shape;
             let main = app.services.get_mut("main").unwrap();
             main.features = [BalenaApi, BalenaSocket, BoardRev, Dbus, SupervisorApi].into();
         }
-        let env = &inject_supervisor_env(&target, &device, &keys).apps[&AppId(1)].services["main"].config.env;
-        assert_eq!(env["BALENA_API_URL"], "https://api.example.com");
+        let env = &inject_supervisor_env(&target, &device, &keys).apps[&AppId(1)].services[&"main".to_owned()].config.env;
+        assert_eq!(env[&"BALENA_API_URL".to_owned()], "https://api.example.com");
         assert!(env.values().all(|it| !it.contains(&own)), "{shape:?}");
         assert!(!env.contains_key("RESIN_API_KEY") && !env.contains_key("BALENA_API_KEY"), "{shape:?}");
     }

@@ -1,9 +1,10 @@
 //! The port of the update locks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 use futures_util::Stream;
+use litemap::LiteMap;
 
 use crate::port::FileError;
 use crate::state::{AppId, Force, HeldLock, LockHolders, LockState, ServiceKey};
@@ -20,7 +21,7 @@ use crate::state::{AppId, Force, HeldLock, LockHolders, LockState, ServiceKey};
 pub trait Locks {
     /// Who holds the locks of these apps, where only the given services of each app can hold one. Apps without locks are left
     /// out. Locks of ours are reported for every service.
-    async fn observe(&self, apps: &BTreeMap<AppId, LockHolders>) -> Result<BTreeMap<AppId, LockState>, LockError>;
+    async fn observe(&self, apps: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, LockState>, LockError>;
     /// Apps whose services have lock directories, whether there is a lock in them or not.
     async fn apps(&self) -> Result<BTreeSet<AppId>, LockError>;
     /// Takes the locks of these services of an app.

@@ -1,8 +1,10 @@
 //! The port of the store of records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::port::FileError;
 use crate::state::boot_config::BootConfigRecord;
@@ -76,7 +78,7 @@ pub struct StoredState {
     /// Services that the user stopped.
     pub stopped: BTreeSet<ServiceKey>,
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
-    pub awaiting: BTreeMap<ContainerId, String>,
+    pub awaiting: LiteMap<ContainerId, String>,
     /// Leases of apps. They count only in the boot that they are of.
     pub leases: StoredLeases,
     /// When the window that a reboot opens closes.
@@ -84,9 +86,9 @@ pub struct StoredState {
     /// The start counter of a target that was never reached.
     pub trial: Option<StartCount>,
     /// Releases that failed, by app.
-    pub failed_releases: BTreeMap<AppId, FailedRelease>,
+    pub failed_releases: LiteMap<AppId, FailedRelease>,
     /// What is kept of the data of volumes, by app.
-    pub kept_data: BTreeMap<AppId, KeptData>,
+    pub kept_data: LiteMap<AppId, KeptData>,
     /// What is remembered of the boot configuration.
     pub boot_config: BootConfigRecord,
     /// What is remembered of local mode.
@@ -105,7 +107,7 @@ pub struct StoredTargets {
     /// The last target that was reached. The same as `wanted`, most of the time.
     pub last_good: Option<Target>,
     /// Targets of which an app's release was proven good, where the last good target has another release of that app.
-    pub good_apps: BTreeMap<AppId, Target>,
+    pub good_apps: LiteMap<AppId, Target>,
     /// Images that were pulled for a target, or were about to be.
     pub pulled: BTreeSet<ImageRef>,
 }
@@ -144,7 +146,7 @@ pub enum Record {
     /// Services that the user stopped.
     Stopped(BTreeSet<ServiceKey>),
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
-    Awaiting(BTreeMap<ContainerId, String>),
+    Awaiting(LiteMap<ContainerId, String>),
     /// Leases of apps. They are saved for this boot only, which costs no sync: a lease may be renewed every few seconds.
     Leases(StoredLeases),
     /// When the window that a reboot opens closes. Saved as leases are.
@@ -152,9 +154,9 @@ pub enum Record {
     /// The start counter of a target that was never reached.
     Trial(Option<StartCount>),
     /// Releases that failed, by app.
-    FailedReleases(BTreeMap<AppId, FailedRelease>),
+    FailedReleases(LiteMap<AppId, FailedRelease>),
     /// What is kept of the data of volumes, by app.
-    KeptData(BTreeMap<AppId, KeptData>),
+    KeptData(LiteMap<AppId, KeptData>),
     /// What is remembered of the boot configuration.
     BootConfig(Box<BootConfigRecord>),
     /// What is remembered of local mode.

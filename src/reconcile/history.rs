@@ -10,8 +10,7 @@
 //! seen      what happened without the agent, found between two observations
 //! ```
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::plan::{Reasons, Trigger, disturbs};
@@ -38,9 +37,9 @@ pub(super) struct HistoryTracker {
     /// Steps in flight: since when, and why.
     begun: Vec<BegunStep>,
     /// Why a service's container is being replaced.
-    replaced: BTreeMap<ServiceKey, Cause>,
+    replaced: LiteMap<ServiceKey, Cause>,
     /// The last request about an app or a service of it, and who sent it.
-    asked: BTreeMap<(AppId, Option<String>), (Trigger, Option<Requester>)>,
+    asked: LiteMap<(AppId, Option<String>), (Trigger, Option<Requester>)>,
     /// Who sent the target.
     target_from: Option<Requester>,
     /// Who asked for the trial of the target in force. `None`: it is on none.
@@ -50,9 +49,9 @@ pub(super) struct HistoryTracker {
     /// Why the target is not the one that was sent last, if it is not.
     rolled_back: Option<String>,
     /// What apps waited for, and do not wait for any more: locks, leases, windows.
-    waited: BTreeMap<AppId, String>,
+    waited: LiteMap<AppId, String>,
     /// Services that steps acted on since the last observation, and whether one of the steps removes a container.
-    touched: BTreeMap<ServiceKey, bool>,
+    touched: LiteMap<ServiceKey, bool>,
     /// The engine did not answer since the last observation.
     engine_was_lost: bool,
     /// Something was observed already in this run of the agent.

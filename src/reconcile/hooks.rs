@@ -3,9 +3,9 @@
 //! A success counts for one container and one wanted configuration, in memory: after a restart of the agent a hook is run once
 //! more.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -21,7 +21,7 @@ type UpdateKey = (ContainerId, ConfigHash);
 
 /// The hooks that were run.
 #[derive(Debug, Default)]
-pub(super) struct HookTracker(BTreeMap<UpdateKey, HookMemory>);
+pub(super) struct HookTracker(LiteMap<UpdateKey, HookMemory>);
 
 #[derive(Debug)]
 enum HookMemory {
@@ -49,7 +49,7 @@ impl HookTracker {
 
     /// Runs every hook that failed again now, as a request asks.
     pub(super) fn retry_now(&mut self) {
-        for memory in self.0.values_mut() {
+        for (_, memory) in &mut self.0 {
             if let HookMemory::Failed { until, .. } = memory {
                 *until = Instant::now();
             }
@@ -62,7 +62,7 @@ impl HookTracker {
     }
 
     /// What the planner has to know: what succeeded, and what failed and is not due again.
-    pub(super) fn outcomes(&self) -> BTreeMap<UpdateKey, HookOutcome> {
+    pub(super) fn outcomes(&self) -> LiteMap<UpdateKey, HookOutcome> {
         let now = Instant::now();
         let outcome = |memory: &HookMemory| match memory {
             HookMemory::Done => Some(HookOutcome::Done),

@@ -1,9 +1,10 @@
 //! The host: its metrics, and its configuration, which is read and changed beside the steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use litemap::LiteMap;
 
 use crate::port::{Host, HostError, LockError, Locks, World};
 use crate::reconcile::{Context, Reconciler};
@@ -104,7 +105,7 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     /// Services whose locks are not ours already, by app.
-    fn lockable(&self) -> BTreeMap<AppId, BTreeSet<String>> {
+    fn lockable(&self) -> LiteMap<AppId, BTreeSet<String>> {
         let mut apps = self.observed.services();
         apps.retain(|app, _| !self.observed.are_ours(*app));
         apps

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -66,7 +67,7 @@ impl LeaseTracker {
                 }
                 lasts
             });
-            for lease in of_app.values_mut() {
+            for (_, lease) in of_app.iter_mut() {
                 let ends_secs = wall_end(lease.ends_up, up, now_secs);
                 // Both clocks are read to the second at best: the end that people see must not flicker.
                 if lease.ends_secs.abs_diff(ends_secs) > 1 {
@@ -79,7 +80,7 @@ impl LeaseTracker {
 
     /// How long from now until the first lease ends.
     fn next_end(&self, up: Duration) -> Option<Duration> {
-        let ends = self.leases.values().flat_map(|it| it.values()).map(|it| it.ends_up).min()?;
+        let ends = self.leases.values().flat_map(LiteMap::values).map(|it| it.ends_up).min()?;
         Some(ends.saturating_sub(up))
     }
 }

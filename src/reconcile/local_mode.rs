@@ -3,10 +3,11 @@
 //! Entering and leaving are no actions. The target in force follows from the owner's target and the record alone, and
 //! so does every step: the apps of the owner are stopped while it is on, pushed apps are removed when it is off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -34,13 +35,13 @@ const BUILT: &str = "local_image_";
 pub(super) struct LocalModeTracker {
     record: LocalModeRecord,
     /// Since when containers of pushed apps have been stopped.
-    stopped: BTreeMap<ContainerId, Instant>,
+    stopped: LiteMap<ContainerId, Instant>,
 }
 
 impl LocalModeTracker {
     /// As it was stored.
     pub(super) const fn new(record: LocalModeRecord) -> Self {
-        Self { record, stopped: BTreeMap::new() }
+        Self { record, stopped: LiteMap::new() }
     }
 
     /// The record.

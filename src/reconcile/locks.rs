@@ -1,6 +1,8 @@
 //! The update locks: which of the observed ones still count, and which are lent to host configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use crate::state::{AppId, LockState};
 
@@ -70,7 +72,7 @@ impl LockTracker {
 }
 
 /// Removes our locks of such apps; locks of services stay.
-pub(super) fn remove_ours(locks: &mut BTreeMap<AppId, LockState>, of: impl Fn(AppId) -> bool) {
+pub(super) fn remove_ours(locks: &mut LiteMap<AppId, LockState>, of: impl Fn(AppId) -> bool) {
     let all = std::mem::take(locks);
     let left = |(app, it): (AppId, LockState)| Some((app, if of(app) { it.without_ours()? } else { it }));
     *locks = all.into_iter().filter_map(left).collect();

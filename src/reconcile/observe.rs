@@ -1,6 +1,6 @@
 //! Observes the engine, the update locks, and whether the host requires a reboot.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::port::{Engine, EngineError, EngineSnapshot, LockError, Locks, Power, World};
 use crate::reconcile::observed::add_containers;
@@ -11,18 +11,14 @@ pub(super) struct Observation {
     /// The engine's objects.
     pub(super) engine: Result<EngineSnapshot, EngineError>,
     /// The update locks, by app.
-    pub(super) locks: Result<BTreeMap<AppId, LockState>, LockError>,
+    pub(super) locks: Result<LiteMap<AppId, LockState>, LockError>,
     /// The file that says a reboot is required.
     pub(super) boot_wanted: Option<String>,
 }
 
 /// Observes the engine, the locks of every app there is, and whether the host requires a reboot. `knows_containers`: `apps`
 /// includes the services that had containers when the engine answered last.
-pub(super) async fn observe<W: World>(
-    world: &W,
-    mut apps: BTreeMap<AppId, LockHolders>,
-    knows_containers: bool,
-) -> Observation {
+pub(super) async fn observe<W: World>(world: &W, mut apps: LiteMap<AppId, LockHolders>, knows_containers: bool) -> Observation {
     let engine = world.engine().observe().await;
     match &engine {
         Ok(seen) => add_containers(&mut apps, &seen.containers),
@@ -31,7 +27,7 @@ pub(super) async fn observe<W: World>(
         // the call below.
         Err(_) => {
             let found = world.locks().apps().await.unwrap_or_default();
-            apps = apps.into_keys().chain(found).map(|app| (app, LockHolders::All)).collect();
+            apps = apps.into_iter().map(|(app, _)| app).chain(found).map(|app| (app, LockHolders::All)).collect();
         }
     }
     let locks = world.locks().observe(&apps).await;

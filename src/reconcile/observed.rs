@@ -1,8 +1,9 @@
 //! The last observation, the plan made from it, the locks that count, and when the next observation begins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use tracing::warn;
 
 use crate::plan::Plan;
@@ -26,14 +27,14 @@ pub(super) struct Observed {
     /// `plan` was recomputed, and its steps were not launched yet.
     plan_ready: bool,
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
-    awaiting_reboot: BTreeMap<ContainerId, String>,
+    awaiting_reboot: LiteMap<ContainerId, String>,
     locks: LockTracker,
     schedule: Schedule,
 }
 
 impl Observed {
     /// Nothing was observed yet. `awaiting_reboot`: as stored.
-    pub(super) fn new(awaiting_reboot: BTreeMap<ContainerId, String>, schedule: Schedule) -> Self {
+    pub(super) fn new(awaiting_reboot: LiteMap<ContainerId, String>, schedule: Schedule) -> Self {
         let (current, plan, locks) = Default::default();
         Self { current, plan, has_plan: false, plan_ready: false, awaiting_reboot, locks, schedule }
     }
@@ -64,7 +65,7 @@ impl Observed {
     }
 
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
-    pub(super) const fn awaiting_reboot(&self) -> &BTreeMap<ContainerId, String> {
+    pub(super) const fn awaiting_reboot(&self) -> &LiteMap<ContainerId, String> {
         &self.awaiting_reboot
     }
 
@@ -79,7 +80,7 @@ impl Observed {
     }
 
     /// For each container that waits for a reboot: whether the reboot has happened.
-    pub(super) fn awaited_boots(&self, boot_id: &str) -> BTreeMap<ContainerId, BootState> {
+    pub(super) fn awaited_boots(&self, boot_id: &str) -> LiteMap<ContainerId, BootState> {
         let boot = |seen: &String| if *seen == boot_id { BootState::NotYet } else { BootState::Done };
         self.awaiting_reboot.iter().map(|(id, seen)| (id.clone(), boot(seen))).collect()
     }
@@ -90,7 +91,7 @@ impl Observed {
     }
 
     /// Replaces the locks only: the engine did not answer, and locks hold up a reboot all the same.
-    pub(super) fn update_locks(&mut self, locks: BTreeMap<AppId, LockState>) {
+    pub(super) fn update_locks(&mut self, locks: LiteMap<AppId, LockState>) {
         if self.current.locks != locks {
             *self.known_locks() = locks;
         }
@@ -141,8 +142,8 @@ impl Observed {
     }
 
     /// Services that have a container, by app.
-    pub(super) fn services(&self) -> BTreeMap<AppId, BTreeSet<String>> {
-        let mut apps: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    pub(super) fn services(&self) -> LiteMap<AppId, BTreeSet<String>> {
+        let mut apps: LiteMap<_, BTreeSet<_>> = LiteMap::new();
         for container in &self.current.containers {
             apps.entry(container.key.app).or_default().insert(container.key.service.clone());
         }
@@ -170,10 +171,10 @@ impl Observed {
 
     /// Services that can hold locks, as far as known: those of the target and those that had containers at the last
     /// observation.
-    pub(super) fn lock_holders(&self, target: Option<&Target>) -> BTreeMap<AppId, LockHolders> {
+    pub(super) fn lock_holders(&self, target: Option<&Target>) -> LiteMap<AppId, LockHolders> {
         // Locks of ours are released also if nothing else is left of an app.
         let locked = self.current.locks.keys().map(|app| (*app, LockHolders::default()));
-        let mut all: BTreeMap<_, _> = locked.collect();
+        let mut all: LiteMap<_, _> = locked.collect();
         for (app, name, _) in target.into_iter().flat_map(Target::services) {
             all.entry(app.id).or_default().add(name);
         }
@@ -217,9 +218,9 @@ impl Observed {
     /// released since: taking it again is cheap, while disturbing a service without it might cost the service its data.
     pub(super) fn merged_locks(
         &self,
-        seen: Option<BTreeMap<AppId, LockState>>,
+        seen: Option<LiteMap<AppId, LockState>>,
         is_releasing: impl Fn(AppId) -> bool,
-    ) -> BTreeMap<AppId, LockState> {
+    ) -> LiteMap<AppId, LockState> {
         let mut locks = seen.unwrap_or_else(|| self.current.locks.clone());
         remove_ours(&mut locks, |app| self.locks.were_released() || is_releasing(app) || self.locks.is_lent(app));
         locks
@@ -229,7 +230,7 @@ impl Observed {
     /// cannot be read, they count as they were last known.
     pub(super) async fn refresh_locks<W: World>(&mut self, app: AppId, target: Option<&Target>, world: &W) {
         let holders = self.lock_holders(target).remove(&app).unwrap_or_default();
-        match world.locks().observe(&BTreeMap::from([(app, holders)])).await {
+        match world.locks().observe(&LiteMap::from_iter([(app, holders)])).await {
             Ok(mut seen) => {
                 self.locks.on_checked(app);
                 match seen.remove(&app) {
@@ -244,13 +245,13 @@ impl Observed {
     }
 
     /// The known locks, for changing. Readers of the published snapshot keep their copy.
-    fn known_locks(&mut self) -> &mut BTreeMap<AppId, LockState> {
+    fn known_locks(&mut self) -> &mut LiteMap<AppId, LockState> {
         &mut Arc::make_mut(&mut self.current).locks
     }
 }
 
 /// Adds the services that have containers to those that can hold locks.
-pub(super) fn add_containers(apps: &mut BTreeMap<AppId, LockHolders>, containers: &[Container]) {
+pub(super) fn add_containers(apps: &mut LiteMap<AppId, LockHolders>, containers: &[Container]) {
     for container in containers {
         apps.entry(container.key.app).or_default().add(&container.key.service);
     }

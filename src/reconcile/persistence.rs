@@ -1,8 +1,9 @@
 //! The records that survive a power cut, and the defaults generated when none are stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -23,12 +24,12 @@ pub(super) struct LoadedState {
     pub(super) keys: Keys,
     pub(super) targets: StoredTargets,
     pub(super) stopped: BTreeSet<ServiceKey>,
-    pub(super) awaiting: BTreeMap<ContainerId, String>,
+    pub(super) awaiting: LiteMap<ContainerId, String>,
     pub(super) leases: StoredLeases,
     pub(super) boot_window: BootWindow,
     pub(super) trial: Option<StartCount>,
-    pub(super) failed_releases: BTreeMap<AppId, FailedRelease>,
-    pub(super) kept_data: BTreeMap<AppId, KeptData>,
+    pub(super) failed_releases: LiteMap<AppId, FailedRelease>,
+    pub(super) kept_data: LiteMap<AppId, KeptData>,
     pub(super) boot_config: BootConfigRecord,
     pub(super) local_mode: LocalModeRecord,
     pub(super) target_trial: TargetTrialRecord,
@@ -167,7 +168,7 @@ async fn new_identity<W: World>(world: &W, settings: &ReconcilerSettings, unsave
 async fn new_keys<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut BTreeSet<RecordKind>) -> Keys {
     let device = settings.device_key.clone().unwrap_or_else(|| Secret::from_bytes(world.random().bytes()));
     let keys =
-        Keys { device, root: Secret::from_bytes(world.random().bytes()), generations: BTreeMap::new(), kept: BTreeMap::new() };
+        Keys { device, root: Secret::from_bytes(world.random().bytes()), generations: LiteMap::new(), kept: LiteMap::new() };
     if !save(world, &Record::Keys(keys.clone())).await {
         unsaved.insert(RecordKind::Keys);
     }

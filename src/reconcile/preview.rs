@@ -1,8 +1,10 @@
 //! What the reconciler would do to a device for a target, with the reasons, without doing it: the same planner over the same
 //! observation, from a process of its own beside a running agent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::plan::{Reasons, changes, check_contracts, forecast, inject_supervisor_env, leave_out_unmet};
 use crate::port::{Clock, Engine, Locks, StoredState, StoredTargets};
@@ -71,8 +73,8 @@ pub async fn preview(
     let nothing = || Keys {
         device: Secret::new(String::new()),
         root: Secret::new(String::new()),
-        generations: BTreeMap::new(),
-        kept: BTreeMap::new(),
+        generations: LiteMap::new(),
+        kept: LiteMap::new(),
     };
     let keys = stored.keys.clone().unwrap_or_else(nothing);
     let complete = |target: &Target| {
@@ -89,7 +91,7 @@ pub async fn preview(
     let without_hooks = targets.going_back();
     let overrides = Overrides { stopped: stored.stopped, force, without_hooks, ..Overrides::default() };
     let forecast = forecast(&target, &overrides, &current);
-    let changes: BTreeMap<_, _> = before.iter().flat_map(|it| changes(it, &target)).collect();
+    let changes: LiteMap<_, _> = before.iter().flat_map(|it| changes(it, &target)).collect();
     let reasons = Reasons { target: &target, current: &current, overrides: &overrides, changes: &changes };
     let mut steps = Vec::new();
     for (at, wave) in forecast.waves.iter().enumerate() {
@@ -135,7 +137,7 @@ async fn observe(
     let seen = engine.observe().await.map_err(|why| {
         format!("{why}; nothing can be planned without the engine: start it, or name another with DOCKER_HOST")
     })?;
-    let mut apps: BTreeMap<AppId, LockHolders> = target.apps.keys().map(|it| (*it, LockHolders::default())).collect();
+    let mut apps: LiteMap<AppId, LockHolders> = target.apps.keys().map(|it| (*it, LockHolders::default())).collect();
     for (app, name, _) in target.services() {
         apps.entry(app.id).or_default().add(name);
     }

@@ -9,8 +9,9 @@
 //! wanted meanwhile begins with the data as the one before it left it. The data is put back when the app is back at the good
 //! release, be it by itself or because its owner wants that one again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use litemap::LiteMap;
 use tracing::{info, warn};
 
 use crate::port::{EngineSnapshot, World};
@@ -23,9 +24,9 @@ use crate::state::{App, AppId, DataDemand, DataPlan, DataState, EngineAction, Ke
 /// What is kept of the data of volumes.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotTracker {
-    kept: BTreeMap<AppId, KeptData>,
+    kept: LiteMap<AppId, KeptData>,
     /// What is to be done, as of the last observation.
-    plans: BTreeMap<AppId, DataPlan>,
+    plans: LiteMap<AppId, DataPlan>,
 }
 
 /// What the engine has.
@@ -49,17 +50,17 @@ impl Seen<'_> {
 
 impl SnapshotTracker {
     /// As stored.
-    pub(super) fn new(kept: BTreeMap<AppId, KeptData>) -> Self {
-        Self { kept, plans: BTreeMap::new() }
+    pub(super) fn new(kept: LiteMap<AppId, KeptData>) -> Self {
+        Self { kept, plans: LiteMap::new() }
     }
 
     /// What is kept, for its record.
-    pub(super) const fn record(&self) -> &BTreeMap<AppId, KeptData> {
+    pub(super) const fn record(&self) -> &LiteMap<AppId, KeptData> {
         &self.kept
     }
 
     /// What is to be done, as of the last observation.
-    pub(super) const fn plans(&self) -> &BTreeMap<AppId, DataPlan> {
+    pub(super) const fn plans(&self) -> &LiteMap<AppId, DataPlan> {
         &self.plans
     }
 
@@ -79,7 +80,7 @@ impl SnapshotTracker {
             let kept = self.kept.entry(app.id).or_insert_with(|| KeptData {
                 release: good.clone(),
                 begun: false,
-                volumes: BTreeMap::new(),
+                volumes: LiteMap::new(),
             });
             if kept.release != good {
                 // The data of an earlier release is being put back.
@@ -110,7 +111,7 @@ impl SnapshotTracker {
 
     /// A volume was copied. Returns whether that is to be recorded.
     fn on_kept(&mut self, app: AppId, name: &str, release: &str) -> bool {
-        let new = || KeptData { release: release.to_owned(), begun: false, volumes: BTreeMap::new() };
+        let new = || KeptData { release: release.to_owned(), begun: false, volumes: LiteMap::new() };
         let kept = self.kept.entry(app).or_insert_with(new);
         let counts = kept.release == release;
         if counts {
@@ -129,18 +130,18 @@ impl SnapshotTracker {
     /// The volumes of an app are about to be put back, all of them. Returns whether that is to be recorded first.
     fn begin_putting_back(&mut self, app: AppId) -> bool {
         let Some(kept) = self.kept.get_mut(&app) else { return false };
-        let states = kept.volumes.values_mut().filter(|it| **it == DataState::Kept);
+        let states = kept.volumes.iter_mut().map(|(_, it)| it).filter(|it| **it == DataState::Kept);
         states.map(|it| *it = DataState::PuttingBack).count() > 0
     }
 }
 
 /// What an agent would do with the data of volumes that starts with these targets and this record.
 pub(super) fn plans(
-    kept: BTreeMap<AppId, KeptData>,
+    kept: LiteMap<AppId, KeptData>,
     targets: &TargetTracker,
     volumes: &[Volume],
     snapshots: &[VolumeSnapshot],
-) -> BTreeMap<AppId, DataPlan> {
+) -> LiteMap<AppId, DataPlan> {
     let mut tracker = SnapshotTracker::new(kept);
     tracker.refresh(targets, true, &Seen { volumes, snapshots, is_copied: &|_, _| false });
     tracker.plans

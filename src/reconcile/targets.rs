@@ -1,8 +1,9 @@
 //! The targets: the wanted one, the last good one, and what this device makes of the wanted one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -41,7 +42,7 @@ pub(super) struct TargetTracker {
     /// Whether `completed` changed since the last plan.
     changed: bool,
     /// How services differ from what they were before they were last changed.
-    changes: BTreeMap<ServiceKey, Vec<FieldChange>>,
+    changes: LiteMap<ServiceKey, Vec<FieldChange>>,
     crash_loop: CrashLoopGuard,
     releases: ReleaseTracker,
     /// Whether update locks are always overridden, as configured.
@@ -74,7 +75,7 @@ impl TargetTracker {
             completed: None,
             hashes: ConfigHashes::default(),
             changed: false,
-            changes: BTreeMap::new(),
+            changes: LiteMap::new(),
             crash_loop: CrashLoopGuard::new(trial),
             releases: ReleaseTracker::new(settings.rollback),
             force: settings.force,
@@ -129,7 +130,7 @@ impl TargetTracker {
     }
 
     /// How services differ from what they were before they were last changed in this run of the agent.
-    pub(super) const fn changes(&self) -> &BTreeMap<ServiceKey, Vec<FieldChange>> {
+    pub(super) const fn changes(&self) -> &LiteMap<ServiceKey, Vec<FieldChange>> {
         &self.changes
     }
 

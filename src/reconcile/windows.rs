@@ -3,10 +3,10 @@
 //! A service's window is that of its label; where it has none, that of the target's configuration; else that of the agent's
 //! own. A service that left the target keeps the window that it had in the last target that was reached.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -124,8 +124,7 @@ impl<W: World> Reconciler<'_, W> {
                 WindowState::Closed(opens) => Some(ClosedWindow { text: window.text.clone(), opens }),
             }
         };
-        let services: BTreeMap<_, _> =
-            windows.iter().filter_map(|(key, window)| Some((key.clone(), closed(window)?))).collect();
+        let services: LiteMap<_, _> = windows.iter().filter_map(|(key, window)| Some((key.clone(), closed(window)?))).collect();
         let reboot = if let Some(device) = &device {
             closed(device)
         } else {
@@ -143,7 +142,7 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     /// The window of every service that has one and is wanted or has a container.
-    fn windows_of_services(&self, containers: &[Container]) -> BTreeMap<ServiceKey, UpdateWindow> {
+    fn windows_of_services(&self, containers: &[Container]) -> LiteMap<ServiceKey, UpdateWindow> {
         let wanted = self.target().into_iter().flat_map(Target::services);
         let wanted = wanted.map(|(app, name, _)| ServiceKey::new(app.id, name));
         let all: BTreeSet<_> = wanted.chain(containers.iter().map(|it| it.key.clone())).collect();
@@ -176,10 +175,10 @@ impl Zones {
             self.read = Some((Instant::now(), now));
         }
         for zone in zones {
-            if let Entry::Vacant(unknown) = self.known.entry(zone) {
+            if !self.known.contains_key(&zone) {
                 let range = now + AROUND_SECS.start()..now + AROUND_SECS.end();
-                let offsets = clock.zone_offsets(unknown.key().as_deref(), range).await;
-                unknown.insert(offsets);
+                let offsets = clock.zone_offsets(zone.as_deref(), range).await;
+                self.known.insert(zone, offsets);
             }
         }
     }

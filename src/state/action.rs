@@ -1,7 +1,8 @@
 //! The actions of the container engine.
 
-use std::collections::BTreeMap;
 use std::fmt;
+
+use litemap::LiteMap;
 
 use crate::state::config::Port;
 use crate::state::hook::HookRun;
@@ -79,7 +80,7 @@ pub struct ContainerSpec {
     /// The app's unique name.
     pub app_uuid: String,
     /// The engine's names of the networks that the configuration names: those of the existing networks.
-    pub networks: BTreeMap<String, String>,
+    pub networks: LiteMap<String, String>,
     /// The service's number.
     pub service_id: u32,
     /// The container's name: `<service>_<image id>_<release id>_<commit>`, prefixed with `new_` while the container that it
@@ -88,11 +89,11 @@ pub struct ContainerSpec {
     /// The image.
     pub image: ImageRef,
     /// The host port chosen for each port that leaves a choice.
-    pub ports: BTreeMap<Port, u16>,
+    pub ports: LiteMap<Port, u16>,
     /// The containers of the services whose namespaces it shares.
-    pub owners: BTreeMap<String, ContainerId>,
+    pub owners: LiteMap<String, ContainerId>,
     /// Variables set at creation only; a later change of their values makes no difference.
-    pub env_at_creation: BTreeMap<String, String>,
+    pub env_at_creation: LiteMap<String, String>,
     /// The rest of the configuration.
     pub config: ContainerConfig,
     /// The configuration hash that its label will carry.

@@ -1,7 +1,8 @@
 //! An app: the services, networks and volumes that one release brings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 
 use crate::state::canonical_form::CanonicalForm;
@@ -22,11 +23,11 @@ pub struct App {
     /// The number of the wanted release; 0 where the document has none.
     pub release_id: u32,
     /// Services of the release, by name.
-    pub services: BTreeMap<String, Service>,
+    pub services: LiteMap<String, Service>,
     /// Networks of the release by their name in the document; `default` need not be among them.
-    pub networks: BTreeMap<String, NetworkConfig>,
+    pub networks: LiteMap<String, NetworkConfig>,
     /// Volumes of the release by their name in the document.
-    pub volumes: BTreeMap<String, VolumeConfig>,
+    pub volumes: LiteMap<String, VolumeConfig>,
     /// Volumes whose data a rollback puts back too. No part of their configuration: nothing is recreated for a change.
     pub snapshots: BTreeSet<String>,
     /// What the release and its services require of the device.

@@ -1,8 +1,10 @@
 //! Values as text, for hashes that must not change from one release of the agent to the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 /// One text per value, and one value per text. Not `Debug`, whose output a new compiler may change.
 pub(super) trait CanonicalForm {
@@ -101,7 +103,7 @@ impl<T: CanonicalForm> CanonicalForm for BTreeSet<T> {
     }
 }
 
-impl<T: CanonicalForm> CanonicalForm for BTreeMap<String, T> {
+impl<T: CanonicalForm> CanonicalForm for LiteMap<String, T> {
     fn write(&self, text: &mut String) {
         list(text, self, |(key, value), text| {
             key.write(text);

@@ -7,11 +7,12 @@
 //! what became of each field. The hash covers the fields that differ from their default, so that a field added later changes no
 //! hash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 
 use crate::state::canonical_form::{CanonicalForm, canonical_by_display, list};
@@ -37,10 +38,10 @@ macro_rules! configuration {
         impl $name {
             /// The fields that differ from their default, by name, each in one unambiguous line of text.
             #[must_use]
-            pub fn fields(&self) -> BTreeMap<&'static str, String> {
+            pub fn fields(&self) -> LiteMap<&'static str, String> {
                 static DEFAULT: LazyLock<$name> = LazyLock::new($name::default);
                 let default = &*DEFAULT;
-                let mut fields = BTreeMap::new();
+                let mut fields = LiteMap::new();
                 $(if self.$field != default.$field {
                     fields.insert(stringify!($field), self.$field.canonical_text());
                 })+
@@ -69,9 +70,9 @@ configuration! {
         /// Program. `None`: the image's.
         pub entrypoint: Option<Vec<String>> = None,
         /// Environment, on top of the image's.
-        pub env: BTreeMap<String, String> = BTreeMap::new(),
+        pub env: LiteMap<String, String> = LiteMap::new(),
         /// The owner's labels; the agent's are added when the container is created.
-        pub labels: BTreeMap<String, String> = BTreeMap::new(),
+        pub labels: LiteMap<String, String> = LiteMap::new(),
         /// Working directory. `None`: the image's.
         pub working_dir: Option<String> = None,
         /// User, and group. `None`: the image's.
@@ -112,11 +113,11 @@ configuration! {
         /// Supplementary groups.
         pub group_add: BTreeSet<String> = BTreeSet::new(),
         /// Resource limits by name: soft and hard.
-        pub ulimits: BTreeMap<String, (i64, i64)> = BTreeMap::new(),
+        pub ulimits: LiteMap<String, (i64, i64)> = LiteMap::new(),
         /// Kernel parameters of its namespaces.
-        pub sysctls: BTreeMap<String, String> = BTreeMap::new(),
+        pub sysctls: LiteMap<String, String> = LiteMap::new(),
         /// Options of the storage driver.
-        pub storage_opt: BTreeMap<String, String> = BTreeMap::new(),
+        pub storage_opt: LiteMap<String, String> = LiteMap::new(),
         /// Parent cgroup.
         pub cgroup_parent: Option<String> = None,
         /// The engine's runtime.
@@ -154,7 +155,7 @@ configuration! {
         /// Where its network comes from.
         pub network_mode: NetworkMode = NetworkMode::App,
         /// Networks of the app it is attached to, by their name in the document.
-        pub networks: BTreeMap<String, NetworkAttachment> = BTreeMap::new(),
+        pub networks: LiteMap<String, NetworkAttachment> = LiteMap::new(),
         /// Published ports.
         pub ports: BTreeSet<Port> = BTreeSet::new(),
         /// Exposed ports, `80/tcp`; published ones included.
@@ -177,7 +178,7 @@ configuration! {
         /// What is mounted in it.
         pub mounts: BTreeSet<Mount> = BTreeSet::new(),
         /// tmpfs mounts: path and options.
-        pub tmpfs: BTreeMap<String, String> = BTreeMap::new(),
+        pub tmpfs: LiteMap<String, String> = LiteMap::new(),
     }
 }
 

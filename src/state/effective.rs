@@ -4,9 +4,10 @@
 //! [`ContainerConfig::effective`] is applied to both sides. So for every field, setting the default or the image's own value is
 //! the same as leaving the field out.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::state::config::HealthCheck;
 use crate::state::{ConfigHash, ContainerConfig};
@@ -92,7 +93,7 @@ impl ContainerConfig {
     }
 }
 
-fn merged(base: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn merged(base: &LiteMap<String, String>, ours: &LiteMap<String, String>) -> LiteMap<String, String> {
     let both = base.iter().chain(ours);
     both.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -152,8 +153,8 @@ pub(crate) mod tests {
         Some(words.iter().map(|it| (*it).to_owned()).collect())
     }
 
-    fn pairs(name: &str, value: &str) -> BTreeMap<String, String> {
-        BTreeMap::from([(name.to_owned(), value.to_owned())])
+    fn pairs(name: &str, value: &str) -> LiteMap<String, String> {
+        LiteMap::from_iter([(name.to_owned(), value.to_owned())])
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as the fields have it")]

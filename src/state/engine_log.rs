@@ -1,7 +1,8 @@
 //! A container's output, as an engine keeps it, and how much of it was read.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::state::{ContainerId, EngineTime};
 
@@ -59,7 +60,7 @@ pub struct LogCursors {
     /// How often the cursors were saved. Of two copies the one with the larger count is the newer.
     pub saves: u64,
     /// The cursors.
-    pub containers: BTreeMap<ContainerId, LogCursor>,
+    pub containers: LiteMap<ContainerId, LogCursor>,
 }
 
 impl LogCursor {

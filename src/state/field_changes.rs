@@ -1,7 +1,9 @@
 //! What differs between two configurations of a service, field by field, for people. Values of variables that may be secrets
 //! are masked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use crate::state::Service;
 use crate::state::history::FieldChange;
@@ -38,8 +40,8 @@ pub fn field_changes(before: &Service, now: &Service) -> Vec<FieldChange> {
 /// The variables that differ.
 fn variable_changes<'a>(
     kind: &'a str,
-    before: &'a BTreeMap<String, String>,
-    now: &'a BTreeMap<String, String>,
+    before: &'a LiteMap<String, String>,
+    now: &'a LiteMap<String, String>,
 ) -> impl Iterator<Item = FieldChange> + 'a {
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     names.into_iter().filter(|name| before.get(*name) != now.get(*name)).map(move |name| FieldChange {

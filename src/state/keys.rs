@@ -6,10 +6,11 @@
 //! of a removed app has other keys. The API sees only hashes. Keys of a supervisor that the agent replaced are stored until
 //! they are renewed: containers that run have them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
+use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -27,9 +28,9 @@ pub struct Keys {
     /// What service keys are derived from.
     pub root: Secret,
     /// How often a service's key was renewed. Absent: never.
-    pub generations: BTreeMap<ServiceKey, u32>,
+    pub generations: LiteMap<ServiceKey, u32>,
     /// Keys that another supervisor gave to services, which count until they are renewed.
-    pub kept: BTreeMap<ServiceKey, KeptKey>,
+    pub kept: LiteMap<ServiceKey, KeptKey>,
 }
 
 /// A service's key that is not derived from the root.
@@ -263,8 +264,8 @@ mod tests {
         Keys {
             device: Secret::new("d".repeat(64)),
             root: Secret::new("r".repeat(64)),
-            generations: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            generations: LiteMap::new(),
+            kept: LiteMap::new(),
         }
     }
 

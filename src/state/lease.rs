@@ -1,8 +1,9 @@
 //! A lease: an update lock of an app that is asked for over the API, and ends by itself.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::state::AppId;
 use crate::state::utc::utc;
@@ -44,7 +45,7 @@ pub struct Lease {
 }
 
 /// The leases of each app, by owner. An app without leases is not in it.
-pub type Leases = BTreeMap<AppId, BTreeMap<String, Lease>>;
+pub type Leases = LiteMap<AppId, LiteMap<String, Lease>>;
 
 /// Of an app's leases, the one that ends last.
 #[must_use]

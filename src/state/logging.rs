@@ -1,7 +1,8 @@
 //! Where the engine logs a container's output.
 
 use crate::state::canonical_form::{CanonicalForm, list};
-use std::collections::BTreeMap;
+
+use litemap::LiteMap;
 
 /// The engine's logging driver for a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -9,7 +10,7 @@ pub struct Logging {
     /// Its name. Empty: the engine's default.
     pub driver: String,
     /// Options of the driver.
-    pub options: BTreeMap<String, String>,
+    pub options: LiteMap<String, String>,
 }
 
 impl CanonicalForm for Logging {

@@ -1,7 +1,8 @@
 //! What the agent counted of itself since it started, for its metrics.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::state::host::ProcessUse;
 use crate::state::{FlashWrites, ServiceKey};
@@ -12,9 +13,9 @@ pub struct AgentMetrics {
     /// When the agent started, in seconds of the wall clock as it is set now.
     pub started_secs: i64,
     /// Actions that ended.
-    pub actions: BTreeMap<ActionKind, ActionCounts>,
+    pub actions: LiteMap<ActionKind, ActionCounts>,
     /// Restarts of containers that the agent saw, by service.
-    pub restarts: BTreeMap<ServiceKey, RestartCounts>,
+    pub restarts: LiteMap<ServiceKey, RestartCounts>,
     /// What was written to flash.
     pub flash: FlashWrites,
     /// What the agent's process uses.

@@ -1,6 +1,8 @@
 //! Networks of an app.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use crate::state::AppId;
 use crate::state::canonical_form::{CanonicalForm, list};
@@ -15,15 +17,15 @@ pub struct NetworkConfig {
     /// The IPAM driver.
     pub ipam_driver: String,
     /// Options of the IPAM driver.
-    pub ipam_options: BTreeMap<String, String>,
+    pub ipam_options: LiteMap<String, String>,
     /// Whether IPv6 is enabled.
     pub enable_ipv6: bool,
     /// Whether it has no route to the outside.
     pub internal: bool,
     /// Options of the driver.
-    pub options: BTreeMap<String, String>,
+    pub options: LiteMap<String, String>,
     /// The owner's labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: LiteMap<String, String>,
     /// The engine keeps it as a name only: every service uses the host's network.
     pub config_only: bool,
 }
@@ -38,7 +40,7 @@ pub struct AddressPool {
     /// The part of the subnet from which the engine allocates addresses.
     pub ip_range: Option<String>,
     /// Addresses that the engine must not allocate.
-    pub aux_addresses: BTreeMap<String, String>,
+    pub aux_addresses: LiteMap<String, String>,
 }
 
 /// The engine's id of a network. Engines allow two networks of one name; their ids differ.
@@ -83,11 +85,11 @@ impl Default for NetworkConfig {
             driver: "bridge".to_owned(),
             ipam: Vec::new(),
             ipam_driver: "default".to_owned(),
-            ipam_options: BTreeMap::new(),
+            ipam_options: LiteMap::new(),
             enable_ipv6: false,
             internal: false,
-            options: BTreeMap::new(),
-            labels: BTreeMap::new(),
+            options: LiteMap::new(),
+            labels: LiteMap::new(),
             config_only: false,
         }
     }

@@ -1,9 +1,11 @@
 //! A service of a target, and an observed container.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::state::config::{Namespace, Port, RestartPolicy};
 use crate::state::hook::UpdateHook;
@@ -34,7 +36,7 @@ pub struct Service {
     /// Whether it should run. `false`: its container exists and is stopped.
     pub running: bool,
     /// Services that it depends on before it is started. Not part of its container's configuration.
-    pub depends_on: BTreeMap<String, Dependency>,
+    pub depends_on: LiteMap<String, Dependency>,
     /// How an outdated container is replaced.
     pub strategy: Strategy,
     /// How long a hand-over waits for the new container to report that it is ready.
@@ -133,13 +135,13 @@ pub struct Container {
     /// or its image is gone.
     pub outcome: Option<Outcome>,
     /// Its environment. Shared: it is the largest part, and every observation and every reader holds it.
-    pub env: Arc<BTreeMap<String, String>>,
+    pub env: Arc<LiteMap<String, String>>,
     /// What the engine does when it exits.
     pub restart: RestartPolicy,
     /// When it was last started. `None`: it never was, or the engine does not say.
     pub started: Option<EngineTime>,
     /// Networks it is attached to, by their names on the engine. `None`: the engine does not say.
-    pub networks: Option<BTreeMap<String, NetworkId>>,
+    pub networks: Option<LiteMap<String, NetworkId>>,
     /// Its published ports.
     pub ports: BTreeSet<Port>,
     /// It could not be started because something else on the host uses one of its ports.
@@ -147,7 +149,7 @@ pub struct Container {
     /// The command that it has run before an update replaces it.
     pub before_update: Option<UpdateHook>,
     /// Containers whose namespaces it shares.
-    pub shares: BTreeMap<Namespace, ContainerId>,
+    pub shares: LiteMap<Namespace, ContainerId>,
     /// The latest start among those containers, of which only running ones count.
     pub shares_since: Option<EngineTime>,
     /// One of those containers no longer exists.

@@ -2,7 +2,9 @@
 //!
 //! A snapshot is a volume of its own. It counts as complete only when the agent's record says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use crate::state::{AppId, ImageRef, Volume};
 
@@ -17,7 +19,7 @@ pub struct KeptData {
     /// A container of another release may have been started since.
     pub begun: bool,
     /// By the volume's name in the document.
-    pub volumes: BTreeMap<String, DataState>,
+    pub volumes: LiteMap<String, DataState>,
 }
 
 /// What is recorded of the data of one volume.

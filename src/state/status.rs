@@ -1,8 +1,8 @@
 //! What the reconciler publishes to the rest of the agent.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::state::boot_config::BootConfigStatus;
@@ -57,18 +57,18 @@ pub struct Status {
     /// Why the last document was rejected. The last good target stays in force.
     pub rejected: Option<String>,
     /// The releases of that document, as far as they are known: the commit, by the app's uuid.
-    pub rejected_releases: BTreeMap<String, String>,
+    pub rejected_releases: LiteMap<String, String>,
     /// What is known of the releases of apps that go back to their last good one when a new one fails.
-    pub releases: BTreeMap<AppId, ReleaseTrial>,
+    pub releases: LiteMap<AppId, ReleaseTrial>,
     /// What is kept of the data of volumes while releases are on trial.
-    pub kept_data: BTreeMap<AppId, KeptData>,
+    pub kept_data: LiteMap<AppId, KeptData>,
     /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
     pub start_count: Option<StartCount>,
     /// Warnings of the start: saved state that could not be read, and where it was put; an installed version that does not
     /// work.
     pub unreadable_records: Vec<String>,
     /// Progress of each pull.
-    pub progress: BTreeMap<ImageRef, DownloadProgress>,
+    pub progress: LiteMap<ImageRef, DownloadProgress>,
     /// There is an update that is not applied yet.
     pub update_pending: bool,
     /// Every image of that update is pulled.

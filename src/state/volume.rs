@@ -1,6 +1,8 @@
 //! Named volumes of an app.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use crate::state::{AppId, is_supervisor_label};
 
@@ -13,9 +15,9 @@ pub struct VolumeConfig {
     /// The engine's driver.
     pub driver: String,
     /// Options of the driver.
-    pub driver_opts: BTreeMap<String, String>,
+    pub driver_opts: LiteMap<String, String>,
     /// The owner's labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: LiteMap<String, String>,
 }
 
 /// Where the data of a volume is.
@@ -81,7 +83,7 @@ impl VolumeConfig {
     #[must_use]
     pub fn difference(&self, wanted: &Self) -> Option<String> {
         let driver = (self.driver != wanted.driver).then(|| format!("its driver is {}, not {}", self.driver, wanted.driver));
-        let of = |what: &str, existing: &BTreeMap<_, _>, wanted: &BTreeMap<String, String>| {
+        let of = |what: &str, existing: &LiteMap<_, _>, wanted: &LiteMap<String, String>| {
             // Labels that supervisors add are no difference: not all supervisors add the same.
             let names = existing.keys().chain(wanted.keys()).filter(|it| !is_supervisor_label(it));
             let names: BTreeSet<&String> = names.filter(|it| existing.get(*it) != wanted.get(*it)).collect();
@@ -102,7 +104,7 @@ impl VolumeConfig {
 
 impl Default for VolumeConfig {
     fn default() -> Self {
-        Self { driver: "local".to_owned(), driver_opts: BTreeMap::new(), labels: BTreeMap::new() }
+        Self { driver: "local".to_owned(), driver_opts: LiteMap::new(), labels: LiteMap::new() }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a plan waits for, and what no plan changes.
 
-use std::collections::BTreeMap;
 use std::fmt;
+
+use litemap::LiteMap;
 
 use crate::state::config::RestartPolicy;
 use crate::state::lease::Lease;
@@ -45,7 +46,7 @@ pub enum Waiting {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClosedWindows {
     /// Those of services. A service that is not in it may be disturbed.
-    pub services: BTreeMap<ServiceKey, ClosedWindow>,
+    pub services: LiteMap<ServiceKey, ClosedWindow>,
     /// That of a reboot which the device's configuration or a release requires.
     pub reboot: Option<ClosedWindow>,
 }

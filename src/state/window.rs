@@ -11,9 +11,10 @@
 //! on a day whose local time skips an hour, a rule within that hour does not open, and one that overlaps it is shorter; on a
 //! day whose local time repeats an hour, a rule within that hour opens twice.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+
+use litemap::LiteMap;
 
 use crate::state::utc::utc;
 
@@ -73,7 +74,7 @@ pub struct ZoneOffset {
 }
 
 /// The offsets around now of zones by their names, or why one is not known. `None`: the device's own zone.
-pub type KnownZones = BTreeMap<Option<String>, Result<Vec<ZoneOffset>, String>>;
+pub type KnownZones = LiteMap<Option<String>, Result<Vec<ZoneOffset>, String>>;
 
 /// Whether a window is open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

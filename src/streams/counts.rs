@@ -1,10 +1,11 @@
 //! Counts what happens, for the agent's metrics: actions by kind and outcome, and restarts of containers. Counting costs
 //! nothing where nothing happens: it wakes with the reconciler, and has no timer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::state::history::HistoryAction;
@@ -19,15 +20,15 @@ const ROUNDING_SECS: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Actions that ended.
-    pub(super) actions: BTreeMap<ActionKind, ActionCounts>,
+    pub(super) actions: LiteMap<ActionKind, ActionCounts>,
     /// Restarts of containers. Those of services without a container that the target does not name either are forgotten.
-    pub(super) restarts: BTreeMap<ServiceKey, RestartCounts>,
+    pub(super) restarts: LiteMap<ServiceKey, RestartCounts>,
     /// When each action in flight began.
-    begun: BTreeMap<Subject, Instant>,
+    begun: LiteMap<Subject, Instant>,
     /// Containers that the agent starts or started, until the engine shows their new start.
     starting: BTreeSet<ContainerId>,
     /// When each container was started, as last seen.
-    started: BTreeMap<ContainerId, EngineTime>,
+    started: LiteMap<ContainerId, EngineTime>,
     /// When the agent started, as computed before.
     started_secs: Option<i64>,
     /// The observation that was counted last. Weak: the reconciler changes it in place where no other part holds it.

@@ -32,13 +32,13 @@ fn create() -> (Step, Current) {
     let spec = ContainerSpec {
         key: ServiceKey::new(AppId(1), "main"),
         app_uuid: "u".into(),
-        networks: BTreeMap::new(),
+        networks: LiteMap::new(),
         service_id: 7,
         name: "main_1_2_c".into(),
         image: reference,
-        ports: BTreeMap::new(),
-        owners: BTreeMap::new(),
-        env_at_creation: BTreeMap::new(),
+        ports: LiteMap::new(),
+        owners: LiteMap::new(),
+        env_at_creation: LiteMap::new(),
         config: ContainerConfig::default(),
         hash: ConfigHash(String::new()),
     };

@@ -1,8 +1,10 @@
 //! A cloud whose answers are scripted, for the tests of the loops.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::pending;
+
+use litemap::LiteMap;
 
 use crate::port::{Cloud, CloudError, TargetAnswer};
 use crate::state::Secret;
@@ -22,7 +24,7 @@ pub(crate) enum CloudCall {
     Report { account: CloudAccount, report: DeviceReport },
     VpnProfile { account: CloudAccount },
     Tags { account: CloudAccount },
-    SetTags { account: CloudAccount, tags: BTreeMap<String, String> },
+    SetTags { account: CloudAccount, tags: LiteMap<String, String> },
     UploadLogs { account: CloudAccount, lines: Vec<CloudLogLine> },
 }
 
@@ -146,7 +148,7 @@ impl Cloud for ScriptedCloud {
         self.tags.next().await
     }
 
-    async fn set_tags(&self, account: &CloudAccount, tags: &BTreeMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, account: &CloudAccount, tags: &LiteMap<String, String>) -> Result<(), CloudError> {
         self.note(CloudCall::SetTags { account: account.clone(), tags: tags.clone() });
         self.set_tags.next().await
     }

@@ -1,13 +1,14 @@
 //! An engine whose containers print what a test writes, with the clock that stamps the lines.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
+use litemap::LiteMap;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -30,7 +31,7 @@ pub(crate) struct WallClock {
 
 #[derive(Default)]
 pub(crate) struct ScriptedEngine {
-    pub(crate) logs: RefCell<BTreeMap<ContainerId, ContainerLog>>,
+    pub(crate) logs: RefCell<LiteMap<ContainerId, ContainerLog>>,
     pub(crate) is_up: Cell<bool>,
     epoch: Cell<u64>,
     changed: watch::Sender<u64>,
@@ -69,7 +70,7 @@ pub(crate) fn container(name: &str) -> Container {
         ports: BTreeSet::new(),
         is_port_taken: false,
         before_update: None,
-        shares: BTreeMap::new(),
+        shares: LiteMap::new(),
         shares_since: None,
         is_orphaned: false,
         volumes: std::collections::BTreeSet::new(),

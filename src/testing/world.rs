@@ -1,12 +1,13 @@
 //! A world that has a disk, update locks, a clock, chance and a scripted cloud; everything else in it is never called.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::LocalBoxStream;
 use futures_util::{Stream, stream};
+use litemap::LiteMap;
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
@@ -34,7 +35,7 @@ pub(crate) struct TestWorld {
     pub(crate) saved: RefCell<Vec<Record>>,
     pub(crate) is_full: Cell<bool>,
     /// What is seen of the locks. `None`: they cannot be read.
-    pub(crate) locks: Option<BTreeMap<AppId, LockState>>,
+    pub(crate) locks: Option<LiteMap<AppId, LockState>>,
     pub(crate) publish: watch::Sender<Status>,
     pub(crate) events: EventChannel,
     pub(crate) history: watch::Sender<History>,
@@ -112,7 +113,7 @@ impl HistoryStore for TestWorld {
 }
 
 impl Locks for TestWorld {
-    async fn observe(&self, _: &BTreeMap<AppId, LockHolders>) -> Result<BTreeMap<AppId, LockState>, LockError> {
+    async fn observe(&self, _: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, LockState>, LockError> {
         self.locks.clone().ok_or_else(|| LockError::Failed("no such directory".to_owned()))
     }
     async fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {

@@ -1,6 +1,6 @@
 //! `GET /metrics`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -17,6 +17,7 @@ use boardkeeper::state::{
     Activity, AppId, Connectivity, ContainerPhase, EngineState, FlashCount, FlashPurpose, LedActivity, LedInfo, LedOwner,
     LedPurpose, ServiceKey, StepFault, StepKind, Trouble,
 };
+use litemap::LiteMap;
 use tokio::time::{Instant, advance};
 
 use crate::promtool;
@@ -54,11 +55,11 @@ fn known() -> TestDevice {
     });
     device.counted = AgentMetrics {
         started_secs: 1_700_000_000,
-        actions: BTreeMap::from([(
+        actions: LiteMap::from_iter([(
             ActionKind { action: "pull", object: "image" },
             ActionCounts { done: 3, failed: 2, cancelled: 1, time: Duration::from_millis(1_500) },
         )]),
-        restarts: BTreeMap::from([
+        restarts: LiteMap::from_iter([
             (ServiceKey::new(ONE, "main"), RestartCounts { by_agent: 1, by_engine: 4 }),
             (ServiceKey::new(TWO, "web"), RestartCounts { by_agent: 0, by_engine: 9 }),
         ]),
@@ -205,7 +206,7 @@ async fn a_service_that_is_wanted_and_has_no_container_does_not_run() {
         ends_secs: 1_700_000_000,
     };
     let leases = ["x", "y"].map(|it| (it.to_owned(), lease(it)));
-    device.see(|it| drop(it.leases.insert(AppId(8), leases.into())));
+    device.see(|it| drop(it.leases.insert(AppId(8), leases.into_iter().collect())));
     let body = device.get("/metrics").await.body;
     for sample in ["{app_id=\"7\",service=\"a\"}", "{app_id=\"8\",service=\"b\"}"] {
         assert_eq!(value(&body, &format!("boardkeeper_service_running{sample}")), Some("0"), "{body}");

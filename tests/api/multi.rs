@@ -26,7 +26,7 @@ fn device() -> TestDevice {
         }}})),
     }}});
     device.say(|it| it.target = Some(Arc::new(document::parse(&document.to_string(), Some("c0ffee")).unwrap())));
-    device.say(|it| it.progress = [(ImageRef::new("r/web:1"), DownloadProgress::of_percent(40))].into());
+    device.say(|it| it.progress = [(ImageRef::new("r/web:1"), DownloadProgress::of_percent(40))].into_iter().collect());
     device.see(|it| {
         let mut main = container(ONE, "main", '1');
         main.image_ref = ImageRef::new("r/main:1");

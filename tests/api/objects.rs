@@ -1,6 +1,6 @@
 //! Containers and steps, as tests need them.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::{
@@ -12,7 +12,7 @@ use crate::test_device::COMMIT;
 
 pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
     let keys = ["RESIN_API_KEY", "RESIN_SUPERVISOR_API_KEY", "BALENA_API_KEY", "BALENA_SUPERVISOR_API_KEY"];
-    let mut env: BTreeMap<_, _> = keys.map(|it| (it.to_owned(), "secret".to_owned())).into();
+    let mut env: LiteMap<_, _> = keys.map(|it| (it.to_owned(), "secret".to_owned())).into_iter().collect();
     env.insert("FOO".to_owned(), "bar".to_owned());
     Container {
         id: ContainerId(id.to_string().repeat(64)),
@@ -26,7 +26,7 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         outcome: None,
         env: env.into(),
         restart: RestartPolicy::Always,
-        shares: BTreeMap::new(),
+        shares: LiteMap::new(),
         ports: std::collections::BTreeSet::new(),
         is_port_taken: false,
         before_update: None,

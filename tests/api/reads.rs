@@ -1,6 +1,6 @@
 //! The endpoints that read the device.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use boardkeeper::state::{
     Activity, AppId, Condition, Connectivity, ContainerPhase, DownloadProgress, EngineState, EngineTime, HealthStatus,
     ImageRef, LockState, Never, ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
 };
+use litemap::LiteMap;
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
@@ -38,7 +39,7 @@ async fn the_status_is_the_most_telling_thing_that_is_done() {
 async fn the_progress_is_that_of_downloads_in_the_mean() {
     let mut device = TestDevice::new();
     let mut shown = Vec::new();
-    let percent = |percents: &[u8]| -> BTreeMap<ImageRef, DownloadProgress> {
+    let percent = |percents: &[u8]| -> LiteMap<ImageRef, DownloadProgress> {
         let image = |index: usize| ImageRef::new(&index.to_string());
         percents.iter().enumerate().map(|(index, it)| (image(index), DownloadProgress::of_percent(*it))).collect()
     };
@@ -274,21 +275,22 @@ fn busy(device: &TestDevice) {
         name: "weather".to_owned(),
         commit: Some(COMMIT.to_owned()),
         release_id: 34,
-        services: BTreeMap::new(),
-        networks: BTreeMap::new(),
-        volumes: BTreeMap::new(),
+        services: LiteMap::new(),
+        networks: LiteMap::new(),
+        volumes: LiteMap::new(),
         snapshots: BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     };
     device.lock(ONE, "main");
     device.say(|it| {
-        it.target = Some(Target { apps: [(ONE, app)].into(), ..Target::default() }.into());
+        it.target = Some(Target { apps: [(ONE, app)].into_iter().collect(), ..Target::default() }.into());
         it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() };
         it.activity = Activity::Applying;
         it.steps_in_flight = vec![step(StepKind::Stopping, ServiceKey::new(TWO, "web"))];
-        it.progress =
-            [(ImageRef::new("big"), DownloadProgress { percent: 40, bytes: Some(900), total_bytes: Some(1000) })].into();
+        it.progress = [(ImageRef::new("big"), DownloadProgress { percent: 40, bytes: Some(900), total_bytes: Some(1000) })]
+            .into_iter()
+            .collect();
         it.waiting = vec![Waiting::Images(ServiceKey::new(ONE, "main"))];
         let again = Instant::now() + Duration::from_secs(30);
         it.troubles = vec![Trouble::Step {

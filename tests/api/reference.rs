@@ -83,8 +83,10 @@ async fn device() {
     let mut device = TestDevice::new();
     device.say(|status| {
         status.steps_in_flight.push(Step::Engine(EngineAction::Pull(ImageRef::new("superapp"))));
-        status.progress =
-            [("one", 70), ("two", 99)].map(|(it, percent)| (ImageRef::new(it), DownloadProgress::of_percent(percent))).into();
+        status.progress = [("one", 70), ("two", 99)]
+            .map(|(it, percent)| (ImageRef::new(it), DownloadProgress::of_percent(percent)))
+            .into_iter()
+            .collect();
         status.update_pending = true;
     });
     let got = curl(&mut device, "GET", "/v1/device").await;

@@ -41,7 +41,7 @@ async fn the_state_says_what_became_of_each_release_and_why() {
         json!({"state": "good", "why": null, "waits_for": [], "failed": null, "volumes": []})
     );
     let volumes = [("data", DataState::Kept), ("logs", DataState::PuttingBack), ("new", DataState::Absent)];
-    let volumes = volumes.map(|(name, state)| (name.to_owned(), state)).into();
+    let volumes = volumes.map(|(name, state)| (name.to_owned(), state)).into_iter().collect();
     device.say(|it| drop(it.kept_data.insert(ONE, KeptData { release: "ab".into(), begun: true, volumes })));
     device.say(|it| drop(it.releases.insert(ONE, ReleaseTrial::RolledBack(failed(), Some("19c4".into())))));
     let back = release(&mut device).await;

@@ -1,6 +1,6 @@
 //! A device built by the tests, and a fake reconciler that answers from it and records requests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use boardkeeper::state::{
     Player, Secret, ServiceKey, Status, VpnState,
 };
 use http_body_util::BodyExt;
+use litemap::LiteMap;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tower::ServiceExt;
@@ -57,7 +58,7 @@ pub(crate) struct TestDevice {
     tag_requests: mpsc::Receiver<TagRequest>,
     /// What the cloud's task answers to requests about tags, and those that were set.
     pub(crate) tags: Result<Vec<DeviceTag>, TagRefusal>,
-    pub(crate) set_tags: Vec<BTreeMap<String, String>>,
+    pub(crate) set_tags: Vec<LiteMap<String, String>>,
     led_status: watch::Sender<LedStatus>,
     pub(crate) history: watch::Sender<History>,
     /// Who sent requests to the reconciler.
@@ -119,8 +120,8 @@ impl TestDevice {
         let keys = Keys {
             device: Secret::new("d".repeat(64)),
             root: Secret::new("r".repeat(64)),
-            generations: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            generations: LiteMap::new(),
+            kept: LiteMap::new(),
         };
         let (intents, inbox) = mpsc::channel(2);
         let (publish, status) = watch::channel(device());

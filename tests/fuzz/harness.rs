@@ -8,8 +8,9 @@ mod events;
 mod files;
 mod router;
 
-use std::collections::BTreeMap;
 use std::path::Path;
+
+use litemap::LiteMap;
 
 use boardkeeper::document;
 use boardkeeper::document::compose_file::{self, ComposePath};
@@ -41,7 +42,7 @@ pub fn target(data: &[u8]) {
 
 /// A compose file, and the same bytes as each file that it names: what is accepted is kept and means the same.
 pub fn compose(data: &[u8]) {
-    let agent = BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]);
+    let agent = LiteMap::from_iter([("HOME".to_owned(), "/root".to_owned())]);
     let mut read = |path: &Path| Ok(Some(if path.ends_with("secret") { b"hunter2".to_vec() } else { data.to_vec() }));
     let reading = compose_file::read(ComposePath::File(Path::new("/srv/app/c.yml")), &agent, &mut read);
     match reading.target {
@@ -59,8 +60,8 @@ fn planned(target: &Target) {
     let keys = Keys {
         device: Secret::new("d".repeat(64)),
         root: Secret::new("r".repeat(64)),
-        generations: BTreeMap::new(),
-        kept: BTreeMap::new(),
+        generations: LiteMap::new(),
+        kept: LiteMap::new(),
     };
     let target = plan::inject_supervisor_env(target, &Device::default(), &keys);
     let mut current = Current::default();

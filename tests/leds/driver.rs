@@ -155,7 +155,7 @@ fn a_timer_with_other_times_is_not_ours() {
     driver.play(&location(), &identify(), None).unwrap();
     kernel.poke(&dir(), "delay_on", "50");
     assert_eq!(driver.release(&location()), Ok(RestoreOutcome::ChangedByOthers));
-    assert_eq!(kernel.led(&dir()).settings["delay_on"], "50");
+    assert_eq!(kernel.led(&dir()).settings[&"delay_on".to_owned()], "50");
 }
 
 #[test]

@@ -74,7 +74,8 @@ pub(crate) async fn a_cloud_that_is_gone_is_unreachable(world: impl Fixture) {
 /// What is accepted is there.
 pub(crate) async fn reports_and_logs_are_accepted(world: impl Fixture) {
     let (cloud, account) = (world.cloud(), world.account());
-    let report = DeviceReport { fields: [("cpu_temp", ReportValue::Number(48))].into(), ..DeviceReport::default() };
+    let report =
+        DeviceReport { fields: [("cpu_temp", ReportValue::Number(48))].into_iter().collect(), ..DeviceReport::default() };
     cloud.report(&account, &report).await.unwrap();
     let line = |text: &str| CloudLogLine { text: text.to_owned(), at_ms: 1_795_435_573_506, source: LogSource::System };
     cloud.upload_logs(&account, &[line("a"), line("b")]).await.unwrap();
@@ -109,7 +110,7 @@ pub(crate) async fn tags_that_are_set_are_there(world: impl Fixture) {
     let (cloud, account) = (world.cloud(), world.account());
     assert_eq!(cloud.tags(&account).await, Ok(Vec::new()));
     for (name, value) in [("fw", "1"), ("site", "a \"b\""), ("fw", "2")] {
-        cloud.set_tags(&account, &[(name.to_owned(), value.to_owned())].into()).await.unwrap();
+        cloud.set_tags(&account, &[(name.to_owned(), value.to_owned())].into_iter().collect()).await.unwrap();
     }
     let tags = cloud.tags(&account).await.unwrap();
     let shown: Vec<_> = tags.iter().map(|it| (it.name.as_str(), it.value.as_str())).collect();

@@ -8,11 +8,13 @@ mod pull;
 mod real;
 mod snapshots;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::port::{Engine, EngineError};
 use boardkeeper::state::config::{Mount, MountMode, NetworkMode, RestartPolicy};
@@ -71,7 +73,7 @@ pub(crate) fn key(service: &str) -> ServiceKey {
 pub(crate) fn spec(lab: &impl Lab, service: &str) -> ContainerSpec {
     let config = ContainerConfig {
         command: Some(vec!["sleep".into(), "1000".into()]),
-        env: BTreeMap::from([("COLOUR".into(), "red=green".into())]),
+        env: LiteMap::from_iter([("COLOUR".into(), "red=green".into())]),
         stop_signal: Some("SIGKILL".into()),
         restart: RestartPolicy::UnlessStopped,
         network_mode: NetworkMode::None,
@@ -88,12 +90,12 @@ pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig)
         key: key(service),
         app_uuid: UUID.into(),
         service_id: 5,
-        networks: BTreeMap::new(),
+        networks: LiteMap::new(),
         name,
         image,
-        ports: BTreeMap::new(),
-        owners: BTreeMap::new(),
-        env_at_creation: BTreeMap::new(),
+        ports: LiteMap::new(),
+        owners: LiteMap::new(),
+        env_at_creation: LiteMap::new(),
         config,
         hash,
     }
@@ -153,7 +155,7 @@ pub(crate) async fn every_action_is_idempotent(lab: &impl Lab) {
     let mut spec = spec(lab, "main");
     spec.config.network_mode = NetworkMode::App;
     let attachment = NetworkAttachment { aliases: BTreeSet::from(["main".into()]), ..NetworkAttachment::default() };
-    spec.config.networks = BTreeMap::from([("default".into(), attachment.clone()), ("back".into(), attachment)]);
+    spec.config.networks = LiteMap::from_iter([("default".into(), attachment.clone()), ("back".into(), attachment)]);
     spec.config.mounts.insert(Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write });
     spec.hash = spec.config.hash(spec.image.as_str());
 
@@ -168,7 +170,7 @@ pub(crate) async fn every_action_is_idempotent(lab: &impl Lab) {
     assert_eq!((made.phase, &made.name), (ContainerPhase::Created, &spec.name));
     assert_eq!(made.made, Origin::Ours(spec.hash.clone()));
     assert_eq!((made.image_ref, made.restart), (spec.image.clone(), RestartPolicy::UnlessStopped));
-    assert_eq!(made.env["COLOUR"], "red=green");
+    assert_eq!(made.env[&"COLOUR".to_owned()], "red=green");
 
     let main = which(lab, "main").await;
     twice(lab, EngineAction::Start(main.clone())).await;

@@ -1,8 +1,10 @@
 //! The contract of every world's update locks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::port::{LockError, Locks};
 use boardkeeper::state::{AppId, Force, LockHolders, LockState as State, ServiceKey};
@@ -40,7 +42,12 @@ fn names(services: &[&str]) -> BTreeSet<String> {
 }
 
 async fn look(world: &impl Fixture) -> Option<State> {
-    world.locks().observe(&BTreeMap::from([(APP, LockHolders::All), (AppId(8), LockHolders::All)])).await.unwrap().remove(&APP)
+    world
+        .locks()
+        .observe(&LiteMap::from_iter([(APP, LockHolders::All), (AppId(8), LockHolders::All)]))
+        .await
+        .unwrap()
+        .remove(&APP)
 }
 
 /// A lock that no process took is not held.
@@ -126,7 +133,7 @@ pub(crate) async fn the_lock_of_a_service_that_runs_as_nobody_is_its_own(world: 
 pub(crate) async fn the_lock_of_a_service_that_is_gone_holds_up_nothing(world: impl Fixture) {
     world.makes(&key("gone"), "updates.lock");
     let seen = async |services: &[&str]| {
-        let holders = BTreeMap::from([(APP, LockHolders::Only(names(services)))]);
+        let holders = LiteMap::from_iter([(APP, LockHolders::Only(names(services)))]);
         world.locks().observe(&holders).await.unwrap().remove(&APP)
     };
     assert_eq!(seen(&["a"]).await, None);

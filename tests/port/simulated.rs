@@ -241,7 +241,7 @@ impl Lab for Engine {
     }
 
     fn read(&self, volume: &str) -> String {
-        self.sim.with(|model| model.engine.data[volume].writes.last().unwrap().1.clone())
+        self.sim.with(|model| model.engine.data[&volume.to_owned()].writes.last().unwrap().1.clone())
     }
 
     fn crash(&self) {

@@ -1,7 +1,9 @@
 //! The contract of every world's store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::port::{BootWindow, CursorCopy, HistoryStore, Record, Store, StoredLeases, StoredTargets, TargetTag};
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
@@ -27,9 +29,9 @@ fn identity() -> Identity {
 }
 
 fn keys() -> Keys {
-    let generations = BTreeMap::from([(main_service(), 3)]);
+    let generations = LiteMap::from_iter([(main_service(), 3)]);
     let kept = KeptKey { app_uuid: "a".into(), key: Secret::new("0f1e2d3c4b5a69788796a5b4c3d2e1f0".into()) };
-    let kept = BTreeMap::from([(ServiceKey::new(AppId(2), "other"), kept)]);
+    let kept = LiteMap::from_iter([(ServiceKey::new(AppId(2), "other"), kept)]);
     Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations, kept }
 }
 
@@ -51,7 +53,7 @@ fn pin() -> ReleasePin {
 fn leases(seconds: u32) -> StoredLeases {
     let ends_up = Duration::from_millis(7_500);
     let lease = Lease { owner: "recorder".into(), reason: "recording".into(), seconds, ends_up, ends_secs: 1_795_443_722 };
-    let leases = BTreeMap::from([(AppId(1), BTreeMap::from([("recorder".into(), lease)]))]);
+    let leases = LiteMap::from_iter([(AppId(1), LiteMap::from_iter([("recorder".into(), lease)]))]);
     StoredLeases { boot_id: "this".into(), leases }
 }
 
@@ -66,7 +68,7 @@ pub(crate) fn target(document: &str) -> Target {
 
 fn targeted(wanted: Option<&str>, good: Option<&str>) -> StoredTargets {
     let pulled = BTreeSet::from([ImageRef::new("busybox"), ImageRef::new("r/app@sha256:ab")]);
-    StoredTargets { wanted: wanted.map(target), last_good: good.map(target), good_apps: BTreeMap::new(), pulled }
+    StoredTargets { wanted: wanted.map(target), last_good: good.map(target), good_apps: LiteMap::new(), pulled }
 }
 
 async fn save_everything(store: &impl Store) {

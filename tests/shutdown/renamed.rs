@@ -93,7 +93,7 @@ async fn a_key_of_a_removed_app_does_not_open_another_app_of_its_number() {
 
 /// The key in the environment of the only container.
 fn given(world: &World) -> String {
-    world.seen.borrow().containers[0].env["BALENA_SUPERVISOR_API_KEY"].clone()
+    world.seen.borrow().containers[0].env[&"BALENA_SUPERVISOR_API_KEY".to_owned()].clone()
 }
 
 async fn reads(agent: &Agent, key: &str) -> u16 {

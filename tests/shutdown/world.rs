@@ -1,10 +1,12 @@
 //! A device in memory: an engine that works, locks, and the simulator's power.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::document;
 use boardkeeper::port::{self, CursorCopy, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState, TargetTag};
@@ -33,7 +35,7 @@ pub(crate) const PULL: Duration = Duration::from_secs(600);
 pub(crate) struct World {
     pub(crate) power: power::Power,
     pub(crate) seen: RefCell<EngineSnapshot>,
-    pub(crate) locks: RefCell<BTreeMap<AppId, LockState>>,
+    pub(crate) locks: RefCell<LiteMap<AppId, LockState>>,
     pub(crate) memory: RefCell<StoredState>,
     /// The actions that the engine got, and when.
     pub(crate) begun: RefCell<Vec<(Instant, String)>>,
@@ -60,8 +62,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let keys =
-            Keys { device: key(), root: Secret::new("r".repeat(64)), generations: BTreeMap::new(), kept: BTreeMap::new() };
+        let keys = Keys { device: key(), root: Secret::new("r".repeat(64)), generations: LiteMap::new(), kept: LiteMap::new() };
         Self {
             power: power::Power::new(),
             seen: RefCell::default(),
@@ -153,7 +154,7 @@ impl World {
             outcome: None,
             env: spec.config.env.clone().into(),
             restart: spec.config.restart,
-            shares: BTreeMap::new(),
+            shares: LiteMap::new(),
             ports: std::collections::BTreeSet::new(),
             is_port_taken: false,
             before_update: None,
@@ -379,7 +380,7 @@ impl port::HistoryStore for World {
 }
 
 impl port::Locks for World {
-    async fn observe(&self, _: &BTreeMap<AppId, LockHolders>) -> Result<BTreeMap<AppId, LockState>, LockError> {
+    async fn observe(&self, _: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, LockState>, LockError> {
         Ok(self.locks.borrow().clone())
     }
 

@@ -34,7 +34,7 @@ fn release(id: u32, version: u32, rollback: Rollback) -> App {
 /// The same, whose container the engine does not create: its target is never reached.
 fn refused(id: u32, version: u32, rollback: Rollback) -> App {
     let mut app = release(id, version, rollback);
-    app.services.values_mut().for_each(|it| it.config.runtime = Some("nonesuch".to_owned()));
+    app.services.iter_mut().map(|(_, it)| it).for_each(|it| it.config.runtime = Some("nonesuch".to_owned()));
     app
 }
 

@@ -194,7 +194,7 @@ fn the_return_from_a_trial_is_not_held_up() {
         scenario.sim.with(|model| {
             model.hooks.failing.extend([web()]);
             let hook = Some(UpdateHook { command: vec!["flush".to_owned()], timeout: Duration::from_secs(20) });
-            for container in model.engine.containers.values_mut() {
+            for container in model.engine.containers.iter_mut().map(|(_, it)| it) {
                 container.view.before_update = hook.clone();
             }
         });

@@ -61,7 +61,7 @@ fn made(dialect: Dialect, by_another_supervisor: bool, halves_of_an_hour: u32) -
             sim.with(|model| {
                 model.engine.dialect = dialect;
                 let status = model.status.as_ref().unwrap().borrow().clone();
-                let config = status.target.unwrap().apps[&AppId(1)].services["once"].config.clone();
+                let config = status.target.unwrap().apps[&AppId(1)].services.get("once").unwrap().config.clone();
                 for it in model.engine.containers.values_mut().filter(|_| by_another_supervisor) {
                     it.view.made = Origin::Adopted(Box::new(config.clone().into()));
                 }

@@ -1,7 +1,6 @@
 //! Lives on an engine that is not as the agent left it: networks that are gone or have an older name, starts that fail,
 //! programs that the engine restarts by itself.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -9,6 +8,7 @@ use boardkeeper::state::config::{NetworkMode, RestartPolicy};
 use boardkeeper::state::network::NetworkAttachment;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, AppId, ContainerId, NetworkConfig, Service, ServiceKey};
+use litemap::LiteMap;
 use tokio::time::sleep;
 
 use crate::clients::ApiCall;
@@ -23,7 +23,7 @@ fn networked(image: &str, strategy: Strategy) -> App {
         it.strategy = strategy;
         it.config.networks.insert("default".to_owned(), NetworkAttachment::default());
     });
-    let networks = BTreeMap::from([("default".to_owned(), NetworkConfig::default())]);
+    let networks = LiteMap::from_iter([("default".to_owned(), NetworkConfig::default())]);
     App { networks, ..app(1, [("web", web)]) }
 }
 

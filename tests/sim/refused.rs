@@ -57,7 +57,10 @@ fn on_driver(image: &str, strategy: Strategy, driver: &str) -> App {
         it.config.networks.insert("default".to_owned(), NetworkAttachment::default());
     });
     let network = NetworkConfig { driver: driver.to_owned(), ..NetworkConfig::default() };
-    App { networks: [("default".to_owned(), network)].into(), ..app(1, [("web", web), ("db", service("r/db:1"))]) }
+    App {
+        networks: [("default".to_owned(), network)].into_iter().collect(),
+        ..app(1, [("web", web), ("db", service("r/db:1"))])
+    }
 }
 
 #[test]

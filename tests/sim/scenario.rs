@@ -1,7 +1,7 @@
 //! Scripted scenarios, and the fault-free world in which they run.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, Dependency, Service};
+use litemap::LiteMap;
 use tokio::time::{Instant, sleep};
 
 use crate::clients::ApiCall;
@@ -35,8 +36,8 @@ pub(crate) fn release(version: u32) -> [App; 1] {
 }
 
 /// One dependency.
-pub(crate) fn on(name: &str, dependency: Dependency) -> BTreeMap<String, Dependency> {
-    BTreeMap::from([(name.to_owned(), dependency)])
+pub(crate) fn on(name: &str, dependency: Dependency) -> LiteMap<String, Dependency> {
+    LiteMap::from_iter([(name.to_owned(), dependency)])
 }
 
 /// A service that runs an image, and something else about it.

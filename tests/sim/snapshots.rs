@@ -271,7 +271,9 @@ fn what_a_person_purged_or_removed_is_not_put_back() {
                 || matches!(trial(scenario), Some(ReleaseTrial::RolledBack(..))) && scenario.images() == ["r/db:1", "r/web:1"];
             if !purge {
                 // The invariant would call this a violation, rightly so while the copy is there.
-                scenario.sim.with(|model| model.targets.wanted.apps.values_mut().for_each(|it| it.snapshots.clear()));
+                scenario
+                    .sim
+                    .with(|model| model.targets.wanted.apps.iter_mut().map(|(_, it)| it).for_each(|it| it.snapshots.clear()));
             }
             comes_to(scenario, is_back).await;
             assert_eq!(scenario.begun("put the data of volume 1_data back"), 0, "\n{}", scenario.sim.trace());

@@ -108,6 +108,8 @@ use std::fmt::{Display, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
+use litemap::LiteMap;
+
 use boardkeeper::state::{AppId, Connectivity, Current, EngineTime, LockHolders, Status};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -459,7 +461,7 @@ impl Model {
             volumes: seen.volumes,
             snapshots: seen.snapshots,
             data: self.kept_data(),
-            locks: BTreeMap::new(),
+            locks: LiteMap::new(),
             leases: self.lasting_leases(),
             windows: boardkeeper::state::ClosedWindows::default(),
             booted_secs: self.booted_secs(),
@@ -469,9 +471,9 @@ impl Model {
             out_of_space: false,
             failing: BTreeSet::new(),
             stopped_lately: BTreeSet::new(),
-            hooks: BTreeMap::new(),
+            hooks: LiteMap::new(),
         };
-        let mut all: BTreeMap<AppId, LockHolders> =
+        let mut all: LiteMap<AppId, LockHolders> =
             self.targets.wanted.apps.keys().map(|app| (*app, LockHolders::default())).collect();
         for (app, name, _) in self.targets.wanted.services() {
             all.entry(app.id).or_default().add(name);

@@ -1,9 +1,11 @@
 //! What may be found after a power cut: what was acknowledged, or what was being saved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use litemap::LiteMap;
 
 use boardkeeper::linux::store::{FORMAT, Store};
 use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTag};
@@ -34,13 +36,13 @@ pub(crate) struct Allowed {
     keys: Vec<Option<Keys>>,
     targets: Vec<StoredTargets>,
     stopped: Vec<BTreeSet<ServiceKey>>,
-    awaiting: Vec<BTreeMap<ContainerId, String>>,
+    awaiting: Vec<LiteMap<ContainerId, String>>,
     trial: Vec<Option<StartCount>>,
     boot_config: Vec<BootConfigRecord>,
     local_mode: Vec<LocalModeRecord>,
-    failed_releases: Vec<BTreeMap<AppId, FailedRelease>>,
+    failed_releases: Vec<LiteMap<AppId, FailedRelease>>,
     target_trial: Vec<TargetTrialRecord>,
-    kept_data: Vec<BTreeMap<AppId, KeptData>>,
+    kept_data: Vec<LiteMap<AppId, KeptData>>,
     /// Every ETag that was saved once. Which one is found, if any, makes no difference.
     tags: Vec<TargetTag>,
     /// Bytes that could not be read, and must be somewhere still.
@@ -145,12 +147,12 @@ impl Allowed {
             "keys.json" => self.keys = vec![None],
             "targets.json" => self.targets = vec![StoredTargets::default()],
             "stopped.json" => self.stopped = vec![BTreeSet::new()],
-            "awaiting-boot.json" => self.awaiting = vec![BTreeMap::new()],
+            "awaiting-boot.json" => self.awaiting = vec![LiteMap::new()],
             "trial.json" => self.trial = vec![None],
             "boot-file.json" => self.boot_config = vec![BootConfigRecord::default()],
             "target-trial.json" => self.target_trial = vec![TargetTrialRecord::default()],
-            "failed-releases.json" => self.failed_releases = vec![BTreeMap::new()],
-            "kept-data.json" => self.kept_data = vec![BTreeMap::new()],
+            "failed-releases.json" => self.failed_releases = vec![LiteMap::new()],
+            "kept-data.json" => self.kept_data = vec![LiteMap::new()],
             "local-mode.json" => self.local_mode = vec![LocalModeRecord::default()],
             // There is a second copy.
             _ => (),
@@ -311,7 +313,7 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
                 .then(|| StartCount { document: format!("{n:064x}"), starts: 1 + u32::try_from(n % 6).unwrap() }),
         ),
         5 => {
-            let written: BTreeMap<_, _> = (0..n % 3).map(|it| (format!("HOST_CONFIG_{it}"), n.to_string())).collect();
+            let written: LiteMap<_, _> = (0..n % 3).map(|it| (format!("HOST_CONFIG_{it}"), n.to_string())).collect();
             let rejected = n.is_multiple_of(2).then(|| written.clone());
             let boot_id = format!("boot {n}");
             Record::BootConfig(Box::new(BootConfigRecord { written, rejected, boot_id, ..BootConfigRecord::default() }))

@@ -8,10 +8,12 @@
 //!
 //! `KEEP=tests/data/state/NAME cargo test --test store -- --ignored leaves_a_state_for_later_versions`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use litemap::LiteMap;
 
 use boardkeeper::document;
 use boardkeeper::linux::store::{self, AcceptedDocuments, FORMAT, Store};
@@ -54,7 +56,7 @@ fn open(dir: &Path) -> Store {
 /// A device in the middle of an update, with a record of every other kind.
 fn updating() -> StoredState {
     let main = ServiceKey::new(AppId(1), "main");
-    let settings = |value: &str| BTreeMap::from([("HOST_CONFIG_gpu_mem".to_owned(), value.to_owned())]);
+    let settings = |value: &str| LiteMap::from_iter([("HOST_CONFIG_gpu_mem".to_owned(), value.to_owned())]);
     StoredState {
         identity: Some(Identity { uuid: UUID.into() }),
         account: Some(AccountRecord {
@@ -69,17 +71,17 @@ fn updating() -> StoredState {
         keys: Some(Keys {
             device: Secret::new("d1".repeat(32)),
             root: Secret::new("e2".repeat(32)),
-            generations: BTreeMap::from([(main.clone(), 3)]),
-            kept: BTreeMap::new(),
+            generations: LiteMap::from_iter([(main.clone(), 3)]),
+            kept: LiteMap::new(),
         }),
         targets: StoredTargets {
             wanted: Some(target("target-v3.json")),
             last_good: Some(target("target-v2.json")),
-            good_apps: BTreeMap::new(),
+            good_apps: LiteMap::new(),
             pulled: BTreeSet::from([ImageRef::new("registry.test/v2/31:1")]),
         },
         stopped: BTreeSet::from([main.clone()]),
-        awaiting: BTreeMap::from([(ContainerId("a0".repeat(32)), "boot 1".into())]),
+        awaiting: LiteMap::from_iter([(ContainerId("a0".repeat(32)), "boot 1".into())]),
         trial: Some(StartCount { document: "c3".repeat(32), starts: 2 }),
         boot_config: BootConfigRecord {
             written: settings("32"),
@@ -116,7 +118,7 @@ fn settled() -> StoredState {
         targets: StoredTargets {
             wanted: wanted.clone(),
             last_good: wanted,
-            good_apps: BTreeMap::new(),
+            good_apps: LiteMap::new(),
             pulled: BTreeSet::new(),
         },
         ..StoredState::default()
@@ -150,14 +152,14 @@ fn on_trial() -> StoredState {
         targets: StoredTargets {
             wanted: Some(target("target-v3.json")),
             last_good: Some(target("target-2017.json")),
-            good_apps: BTreeMap::from([(AppId(1), target("target-v2.json"))]),
+            good_apps: LiteMap::from_iter([(AppId(1), target("target-v2.json"))]),
             pulled: BTreeSet::new(),
         },
-        failed_releases: BTreeMap::from([
+        failed_releases: LiteMap::from_iter([
             (AppId(1), failed("f1", Some("19c48bcaffa860"), None, vec![db, web])),
             (AppId(2), failed("f2", None, Some("the agent ended 5 times in a row"), Vec::new())),
         ]),
-        kept_data: BTreeMap::from([
+        kept_data: LiteMap::from_iter([
             (AppId(1), kept("a1", false, &data)),
             (AppId(2), kept("a2", true, &[("data", DataState::PuttingBack)])),
         ]),
@@ -177,7 +179,7 @@ fn devices() -> [(&'static str, StoredState); 3] {
 fn cursors() -> LogCursors {
     let mut cursor = LogCursor::default();
     cursor.advance(OutputStream::Stderr, EngineTime(1_795_443_722_123_456_789));
-    let containers = BTreeMap::from([(ContainerId("a0".repeat(32)), cursor)]);
+    let containers = LiteMap::from_iter([(ContainerId("a0".repeat(32)), cursor)]);
     LogCursors { began: EngineTime(7), saves: 5, containers }
 }
 
@@ -251,7 +253,7 @@ async fn write(to: &Path) {
 }
 
 /// The files of a directory.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+fn files(dir: &Path) -> LiteMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|it| it.unwrap());
     entries.map(|it| (it.file_name().into_string().unwrap(), fs::read(it.path()).unwrap())).collect()
 }

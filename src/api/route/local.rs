@@ -1,7 +1,5 @@
 //! Local mode: the target that a developer's tools read and push, and the switch of a person on the device.
 
-use std::collections::BTreeMap;
-
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json as value};
@@ -55,7 +53,7 @@ pub(super) fn target_state(call: &ApiRequest) -> ApiResponse {
     };
     let target = status.target.as_ref();
     let name = target.and_then(|it| it.name.as_deref()).unwrap_or(&status.device.name);
-    let config: BTreeMap<_, _> = target.map(|it| it.config.clone()).unwrap_or_default();
+    let config = texts(target.iter().flat_map(|it| &it.config));
     let state = value!({"local": {"name": name, "config": config, "apps": apps}});
     json(StatusCode::OK, &TargetState { status: "success", state })
 }
@@ -93,11 +91,15 @@ fn owners_app(app: &App) -> Value {
 
 fn owners_service(name: &str, service: &Service) -> Value {
     let is_given = |name: &str| GIVEN.iter().any(|it| name.starts_with(it));
-    let environment: BTreeMap<_, _> = service.config.env.iter().filter(|(name, _)| !is_given(name)).collect();
+    let environment = texts(service.config.env.iter().filter(|(name, _)| !is_given(name)));
     value!({
         "serviceName": name, "imageId": service.image_id, "image": service.image.as_str(), "running": service.running,
-        "environment": environment, "labels": service.config.labels,
+        "environment": environment, "labels": texts(service.config.labels.iter()),
     })
+}
+
+fn texts<'a>(of: impl Iterator<Item = (&'a String, &'a String)>) -> Value {
+    of.map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect()
 }
 
 /// `POST /v2/local/target-state`: answered as soon as the document is saved, before it is applied.

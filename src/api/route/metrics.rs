@@ -5,7 +5,7 @@
 
 mod families;
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::api::ApiRequest;
 use crate::api::metrics_text::{MetricFamily, MetricValue, MetricsFormat, MetricsText};
@@ -101,7 +101,7 @@ fn reconciler(text: &mut MetricsText, status: &Status) {
 fn services(text: &mut MetricsText, status: &Status, may_see: impl Fn(&ServiceKey) -> bool) {
     let wanted = status.target.iter().flat_map(|it| it.apps.values());
     let wanted = wanted.flat_map(|app| app.services.keys().map(|name| (ServiceKey::new(app.id, name), false)));
-    let mut running: BTreeMap<ServiceKey, bool> = wanted.collect();
+    let mut running: LiteMap<ServiceKey, bool> = wanted.collect();
     for container in &status.current.containers {
         *running.entry(container.key.clone()).or_default() |= container.phase == ContainerPhase::Running;
     }
@@ -111,7 +111,7 @@ fn services(text: &mut MetricsText, status: &Status, may_see: impl Fn(&ServiceKe
 }
 
 fn locks(text: &mut MetricsText, status: &Status, may_see: impl Fn(u32) -> bool) {
-    let mut held: BTreeMap<(u32, &str), u64> = BTreeMap::new();
+    let mut held: LiteMap<(u32, &str), u64> = LiteMap::new();
     for (app, lock) in &status.current.locks {
         let holders: &[&str] = match lock {
             LockState::Ours(_) => &["agent"],

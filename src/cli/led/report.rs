@@ -1,12 +1,13 @@
 //! The results of a test, as a table for users and as JSON for files.
 
-use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
+use litemap::LiteMap;
 use serde::Serialize;
 
 use crate::cli::table::table;
 use crate::cli::tool::{ToolResult, ToolStop};
+use crate::json::object;
 use crate::linux::leds::LedError;
 use crate::linux::leds::class::LedSnapshot;
 use crate::linux::leds::gpio::{Direction, LineLevel};
@@ -59,8 +60,10 @@ pub(super) struct TestedLed {
     after_trigger: Option<String>,
     before_brightness: Option<u32>,
     after_brightness: Option<u32>,
-    before_settings: BTreeMap<String, String>,
-    after_settings: BTreeMap<String, String>,
+    #[serde(with = "object")]
+    before_settings: LiteMap<String, String>,
+    #[serde(with = "object")]
+    after_settings: LiteMap<String, String>,
     /// For a LED on a bare line, `input` or `output`; else null.
     before_direction: Option<String>,
     after_direction: Option<String>,
@@ -186,8 +189,8 @@ impl TestedLed {
             after_trigger: None,
             before_brightness: None,
             after_brightness: None,
-            before_settings: BTreeMap::new(),
-            after_settings: BTreeMap::new(),
+            before_settings: LiteMap::new(),
+            after_settings: LiteMap::new(),
             before_direction: None,
             after_direction: None,
             before_level: None,

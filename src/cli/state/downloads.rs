@@ -1,8 +1,9 @@
 //! Pulls of images: how far each is, how fast, and how long it takes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ pub(super) struct Download {
 
 /// How many bytes of each image were here at which time.
 #[derive(Debug, Default)]
-pub(super) struct Rates(BTreeMap<String, VecDeque<(Instant, u64)>>);
+pub(super) struct Rates(LiteMap<String, VecDeque<(Instant, u64)>>);
 
 impl Download {
     /// How far it is, in a line.

@@ -336,7 +336,7 @@ async fn log_control_switches_it_off_and_levels_limit_it() {
     ] {
         let device = LogDevice::with(&["a"]);
         let mut it = container("a");
-        it.env = Arc::new([(name.to_owned(), level.to_owned())].into());
+        it.env = Arc::new([(name.to_owned(), level.to_owned())].into_iter().collect());
         device.status.send_replace(status(vec![it], "{}"));
         device.print("a", OUT, "good");
         device.print("a", OutputStream::Stderr, "bad");

@@ -1,8 +1,8 @@
 //! The loop against a scripted cloud.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use tokio::time::sleep;
 
 use super::*;
@@ -309,6 +309,6 @@ async fn no_poll_is_sent_before_the_stored_state_is_loaded() {
 
 #[test]
 fn settings_of_a_document_lose_their_prefix() {
-    let expected = BTreeMap::from([("SUPERVISOR_POLL_INTERVAL".to_owned(), "60000".to_owned())]);
+    let expected = LiteMap::from_iter([("SUPERVISOR_POLL_INTERVAL".to_owned(), "60000".to_owned())]);
     assert_eq!(parsed(&documented("one", &[("SUPERVISOR_POLL_INTERVAL", "60000")])).config, expected);
 }

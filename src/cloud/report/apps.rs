@@ -5,7 +5,7 @@
 //! keeps it as the running one until the new one is complete. A release that this device rejects, or that failed on trial, is
 //! reported beside the one that stays in force. What the other troubles are has no field in the cloud.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::state::app_status::{AppStatus, ServiceStatus};
 use crate::state::cloud::{AppReport, ReleaseReport, ServiceReport};
@@ -13,12 +13,12 @@ use crate::state::{App, EngineState, ReleaseTrial, Service, Status};
 
 /// The apps, by uuid. None in local mode, where the apps are not the cloud's, and none while the engine does not answer: then
 /// what the cloud has of them stays.
-pub(super) fn app_reports(status: &Status) -> BTreeMap<String, AppReport> {
+pub(super) fn app_reports(status: &Status) -> LiteMap<String, AppReport> {
     if status.access.local_mode || status.engine != EngineState::Up {
-        return BTreeMap::new();
+        return LiteMap::new();
     }
     let apps = status.target.iter().flat_map(|it| it.apps.values()).filter(|it| has_cloud_uuid(it));
-    let mut reports: BTreeMap<_, _> = apps.map(|app| (app.uuid.clone(), report(status, app))).collect();
+    let mut reports: LiteMap<_, _> = apps.map(|app| (app.uuid.clone(), report(status, app))).collect();
     for (app, commit) in &status.rejected_releases {
         let releases = &mut reports.entry(app.clone()).or_default().releases;
         releases.entry(commit.clone()).or_insert_with(|| given_up("rejected"));
@@ -41,7 +41,7 @@ fn has_cloud_uuid(app: &App) -> bool {
 }
 
 fn given_up(update_status: &'static str) -> ReleaseReport {
-    ReleaseReport { update_status: Some(update_status), services: BTreeMap::new() }
+    ReleaseReport { update_status: Some(update_status), services: LiteMap::new() }
 }
 
 fn report(status: &Status, app: &App) -> AppReport {
@@ -54,6 +54,6 @@ fn report(status: &Status, app: &App) -> AppReport {
     let (services, update_status) = (seen.services().map(service).collect(), seen.update_status());
     AppReport {
         release_uuid: (update_status == "done").then(|| commit.clone()),
-        releases: BTreeMap::from([(commit.clone(), ReleaseReport { update_status: Some(update_status), services })]),
+        releases: LiteMap::from_iter([(commit.clone(), ReleaseReport { update_status: Some(update_status), services })]),
     }
 }

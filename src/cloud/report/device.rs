@@ -1,6 +1,6 @@
 //! The fields of the device, made from its status.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::apps;
 use crate::state::Status;
@@ -31,12 +31,12 @@ pub(super) fn device_report(status: &Status) -> DeviceReport {
 }
 
 /// Fields, by their names.
-type Fields = BTreeMap<&'static str, ReportValue>;
+type Fields = LiteMap<&'static str, ReportValue>;
 
 fn identity(status: &Status) -> impl Iterator<Item = (&'static str, ReportValue)> {
     let device = &status.device;
     let word = if status.shutdown.is_under_way() { SHUTTING_DOWN } else { status.word() };
-    let mut fields = Fields::from([
+    let mut fields = Fields::from_iter([
         ("status", text(word, TEXT_CHARS)),
         ("os_version", text(&device.reported.os_version, OS_VERSION_CHARS)),
         ("supervisor_version", text(&device.reported.supervisor_version, SUPERVISOR_VERSION_CHARS)),

@@ -1,6 +1,6 @@
 //! What is new of a report, and how urgent it is.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::device::METRICS;
 use crate::state::cloud::{AppReport, DeviceReport, ReportValue};
@@ -108,9 +108,10 @@ fn has_crossed(acknowledged: &DeviceReport, wanted: &DeviceReport, name: &str, v
     before.abs_diff(*now) >= step.max(1).unsigned_abs()
 }
 
-fn without_progress(apps: &BTreeMap<String, AppReport>) -> BTreeMap<String, AppReport> {
+fn without_progress(apps: &LiteMap<String, AppReport>) -> LiteMap<String, AppReport> {
     let mut apps = apps.clone();
-    for service in apps.values_mut().flat_map(|it| it.releases.values_mut()).flat_map(|it| it.services.values_mut()) {
+    let releases = apps.iter_mut().flat_map(|(_, it)| it.releases.iter_mut());
+    for (_, service) in releases.flat_map(|(_, it)| it.services.iter_mut()) {
         service.download_progress = None;
     }
     apps

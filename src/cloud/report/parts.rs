@@ -4,7 +4,7 @@
 //! device's fields, then each app, then what was refused of these by halves. The apps that a report mentions are all that the
 //! cloud takes the device to have, so at the end all that it accepted of them is sent once more together.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::refusals::Part;
 use crate::state::cloud::{AppReport, DeviceReport, ReleaseReport, ReportValue, ServiceReport};
@@ -41,7 +41,7 @@ pub(super) async fn take_apart<S>(report: DeviceReport, refusal: (u16, String), 
 where
     S: AsyncFnMut(DeviceReport) -> ReportAnswer,
 {
-    let mut parts = Parts { send, known_apps: BTreeMap::new(), outcome: ReportOutcome::default() };
+    let mut parts = Parts { send, known_apps: LiteMap::new(), outcome: ReportOutcome::default() };
     let failed = parts.take_apart(report, refusal, probe).await.err();
     ReportOutcome { failed, ..parts.outcome }
 }
@@ -58,7 +58,7 @@ type Interrupted = String;
 struct Parts<S> {
     send: S,
     /// The apps that the cloud takes the device to have.
-    known_apps: BTreeMap<String, AppReport>,
+    known_apps: LiteMap<String, AppReport>,
     outcome: ReportOutcome,
 }
 
@@ -85,8 +85,8 @@ impl<S: AsyncFnMut(DeviceReport) -> ReportAnswer> Parts<S> {
         self.take_apps_apart(apps).await
     }
 
-    async fn take_apps_apart(&mut self, apps: BTreeMap<String, AppReport>) -> Result<(), Interrupted> {
-        let mut accepted = BTreeMap::new();
+    async fn take_apps_apart(&mut self, apps: LiteMap<String, AppReport>) -> Result<(), Interrupted> {
+        let mut accepted = LiteMap::new();
         for (uuid, app) in apps {
             match self.try_app(&uuid, app.clone()).await? {
                 Ok(()) => drop(accepted.insert(uuid, app)),
@@ -100,8 +100,8 @@ impl<S: AsyncFnMut(DeviceReport) -> ReportAnswer> Parts<S> {
             && let Err((_, why)) = self.try_apps(accepted.clone()).await?
         {
             // Each part was accepted, and all of them together are not: nothing smaller than an app can be blamed.
-            let apps = std::mem::take(&mut accepted).into_keys();
-            self.outcome.refused.extend(apps.map(|it| (Part::App(it), why.clone())));
+            let apps = std::mem::take(&mut accepted).into_iter();
+            self.outcome.refused.extend(apps.map(|(it, _)| (Part::App(it), why.clone())));
         }
         self.outcome.accepted.apps = accepted;
         Ok(())
@@ -116,7 +116,10 @@ impl<S: AsyncFnMut(DeviceReport) -> ReportAnswer> Parts<S> {
         for (commit, release) in releases {
             let app_of = |services| AppReport {
                 release_uuid: release_uuid.clone().filter(|it| *it == commit),
-                releases: BTreeMap::from([(commit.clone(), ReleaseReport { update_status: release.update_status, services })]),
+                releases: LiteMap::from_iter([(
+                    commit.clone(),
+                    ReleaseReport { update_status: release.update_status, services },
+                )]),
             };
             let whole = app_of(release.services.clone());
             let answer =
@@ -125,7 +128,7 @@ impl<S: AsyncFnMut(DeviceReport) -> ReportAnswer> Parts<S> {
                 merge(&mut rest, whole);
                 continue;
             };
-            if let Err((_, why)) = self.try_app(uuid, app_of(BTreeMap::new())).await? {
+            if let Err((_, why)) = self.try_app(uuid, app_of(LiteMap::new())).await? {
                 refused.push((Part::Release(uuid.to_owned(), commit), why));
                 continue;
             }
@@ -155,10 +158,10 @@ impl<S: AsyncFnMut(DeviceReport) -> ReportAnswer> Parts<S> {
     }
 
     async fn try_app(&mut self, uuid: &str, app: AppReport) -> Result<Result<(), Refusal>, Interrupted> {
-        self.try_apps(BTreeMap::from([(uuid.to_owned(), app)])).await
+        self.try_apps(LiteMap::from_iter([(uuid.to_owned(), app)])).await
     }
 
-    async fn try_apps(&mut self, apps: BTreeMap<String, AppReport>) -> Result<Result<(), Refusal>, Interrupted> {
+    async fn try_apps(&mut self, apps: LiteMap<String, AppReport>) -> Result<Result<(), Refusal>, Interrupted> {
         if apps.is_empty() {
             return Ok(Ok(()));
         }

@@ -4,9 +4,10 @@
 //! variables become an environment, secrets and configs become mounts, `deploy.resources` becomes limits. What nothing stands
 //! for is left to the readers, which warn of every field that they do not know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use litemap::LiteMap;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -23,7 +24,7 @@ mod files;
 pub(super) struct Converter<'c, 'l> {
     loader: &'c mut Loader<'l>,
     variables: &'c Environment,
-    places: BTreeMap<String, Place>,
+    places: LiteMap<String, Place>,
     secrets: Node,
     configs: Node,
 }
@@ -31,11 +32,11 @@ pub(super) struct Converter<'c, 'l> {
 impl<'c, 'l> Converter<'c, 'l> {
     pub(super) fn new(loader: &'c mut Loader<'l>, variables: &'c Environment) -> Self {
         let nothing = || Node::of_map(Place::default(), Vec::new());
-        Self { loader, variables, places: BTreeMap::new(), secrets: nothing(), configs: nothing() }
+        Self { loader, variables, places: LiteMap::new(), secrets: nothing(), configs: nothing() }
     }
 
     /// The places of paths in the JSON, as messages show them.
-    pub(super) fn places(self) -> BTreeMap<String, String> {
+    pub(super) fn places(self) -> LiteMap<String, String> {
         let shown = |(path, place)| (path, self.loader.shown(place));
         self.places.into_iter().map(shown).collect()
     }
@@ -71,7 +72,8 @@ impl<'c, 'l> Converter<'c, 'l> {
             }
         }
         if !external.is_empty() {
-            project.insert("external_volumes".to_owned(), json!(external));
+            let external = external.into_iter().map(|(name, it)| (name, Value::from(it))).collect();
+            project.insert("external_volumes".to_owned(), external);
         }
         Some(Value::Object(project))
     }
@@ -111,8 +113,8 @@ impl<'c, 'l> Converter<'c, 'l> {
     }
 
     /// Named volumes, and the engine's names of those that others made.
-    fn volumes(&mut self, node: Option<Node>) -> (Option<Node>, BTreeMap<String, String>) {
-        let mut external = BTreeMap::new();
+    fn volumes(&mut self, node: Option<Node>) -> (Option<Node>, LiteMap<String, String>) {
+        let mut external = LiteMap::new();
         let Some(mut node) = node else { return (None, external) };
         if let Some(entries) = node.map_mut() {
             let mut own = Vec::new();
@@ -225,7 +227,7 @@ impl<'c, 'l> Converter<'c, 'l> {
             Some(Yaml::Null) | None => Vec::new(),
             Some(_) => files.iter().collect(),
         };
-        let mut all: BTreeMap<String, Node> = BTreeMap::new();
+        let mut all: LiteMap<String, Node> = LiteMap::new();
         for item in items {
             let long = matches!(item.value, Yaml::Map(_));
             let Some(file) = (if long { item.key("path") } else { Some(item) }).and_then(Node::text) else {

@@ -5,12 +5,13 @@
 //! several lines.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+
+use litemap::LiteMap;
 
 use super::interpolate::{Variables, substitute};
 
 /// Names and values.
-pub(super) type Environment = BTreeMap<String, String>;
+pub(super) type Environment = LiteMap<String, String>;
 
 /// Whether variables in values are replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,9 +3,11 @@
 //! The result is one tree in which every variable is replaced, every path is absolute, and every value knows its place.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+use litemap::LiteMap;
 
 use super::dotenv::{Environment, Syntax};
 use super::interpolate::{Variables, in_a_line, substitute};
@@ -37,7 +39,7 @@ pub(super) struct Loader<'l> {
     home: Option<String>,
     budget: Budget,
     /// Files that services extend, by path.
-    extended: BTreeMap<PathBuf, Rc<Node>>,
+    extended: LiteMap<PathBuf, Rc<Node>>,
     /// Variables without a value that a warning was given for.
     unset: BTreeSet<String>,
     pub(super) notes: &'l Diagnostics,
@@ -84,7 +86,7 @@ impl<'l> Loader<'l> {
             project: project.to_owned(),
             home: home.map(str::to_owned),
             budget: Budget::default(),
-            extended: BTreeMap::new(),
+            extended: LiteMap::new(),
             unset: BTreeSet::new(),
             notes,
         }

@@ -2,7 +2,9 @@
 //!
 //! Maps are merged key by key and lists are joined, except where the compose specification has another rule for a field.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use litemap::LiteMap;
 
 use super::yaml::{MergeTag, Node, Yaml};
 
@@ -176,7 +178,7 @@ fn as_names(node: Node) -> Node {
 fn by_target(lower: Node, upper: Node) -> Node {
     let place = upper.place;
     let mut all = items(lower);
-    let mut known: BTreeMap<_, _> = all.iter().enumerate().map(|(at, it)| (target(it), at)).collect();
+    let mut known: LiteMap<_, _> = all.iter().enumerate().map(|(at, it)| (target(it), at)).collect();
     for item in items(upper) {
         if let Some(at) = known.get(&target(&item)) {
             all[*at] = item;

@@ -12,13 +12,13 @@ use crate::state::config::{Mount, MountMode, NetworkMode, Propagation, RestartPo
 use crate::state::{Condition, Service};
 
 /// A project in `/srv/My App`.
-pub(super) struct Files(BTreeMap<PathBuf, Vec<u8>>, Environment);
+pub(super) struct Files(LiteMap<PathBuf, Vec<u8>>, Environment);
 
 impl Files {
     pub(super) fn new(files: &[(&str, &str)]) -> Self {
         let path = |name: &str| Path::new("/srv/My App").join(name);
         let files = files.iter().map(|(name, text)| (path(name), text.as_bytes().to_vec())).collect();
-        Self(files, Environment::from([("HOME".to_owned(), "/root".to_owned())]))
+        Self(files, Environment::from_iter([("HOME".to_owned(), "/root".to_owned())]))
     }
 
     pub(super) fn with_agent(mut self, name: &str, value: &str) -> Self {
@@ -35,7 +35,7 @@ impl Files {
     }
 
     pub(super) fn app(&self) -> App {
-        self.target().apps.into_values().next().unwrap()
+        self.target().apps.into_iter().next().unwrap().1
     }
 
     pub(super) fn service(&self, name: &str) -> Service {
@@ -161,6 +161,6 @@ fn the_most_preferred_file_counts_with_its_override() {
     let named = read(ComposePath::File(Path::new("/srv/My App/docker-compose.yml")), &Environment::new(), &mut |path| {
         Ok(all.0.get(path).cloned())
     });
-    let app = named.target.unwrap().apps.into_values().next().unwrap();
-    assert_eq!(app.services["web"].config.hostname.as_deref(), Some("other"));
+    let app = named.target.unwrap().apps.into_iter().next().unwrap().1;
+    assert_eq!(app.services[&"web".to_owned()].config.hostname.as_deref(), Some("other"));
 }

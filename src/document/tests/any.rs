@@ -117,7 +117,7 @@ proptest! {
         list.reverse();
         let listed = config(&json!({"environment": list}));
         prop_assert_eq!(&listed, &config(&json!({"environment": env})));
-        prop_assert_eq!(listed.env, env);
+        prop_assert_eq!(listed.env, env.into_iter().collect());
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn both_forms_are_read() {
         let db = service(&json!({"restart": "no"}));
         let target = read(&json!({"web": service(&json!({"depends_on": written})), "db": db}));
         let (_, _, web) = target.services().find(|(_, name, _)| *name == "web").unwrap();
-        assert_eq!(web.depends_on, [("db".to_owned(), expected)].into(), "{written}");
+        assert_eq!(web.depends_on, [("db".to_owned(), expected)].into_iter().collect(), "{written}");
         assert!(target.warnings.is_empty(), "{:?}", target.warnings);
     }
 }
@@ -92,7 +92,7 @@ fn a_namespace_that_is_shared_keeps_the_condition_that_is_written() {
     let web = service(&json!({"network_mode": "service:vpn", "depends_on": {"vpn": {"condition": "service_healthy"}}}));
     let target = read(&json!({"web": web, "vpn": {"image": "x"}}));
     let (.., web) = target.services().find(|(_, name, _)| *name == "web").unwrap();
-    assert_eq!(web.depends_on["vpn"].condition, Condition::Healthy);
+    assert_eq!(web.depends_on[&"vpn".to_owned()].condition, Condition::Healthy);
 }
 
 #[test]

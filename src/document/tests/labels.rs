@@ -1,6 +1,6 @@
 //! Labels that only a supervisor sets.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::*;
 
@@ -12,8 +12,15 @@ fn a_document_cannot_give_the_labels_that_only_a_supervisor_gives() {
         "networks": {"back": {"labels": given}}, "volumes": {"data": {"labels": given}}}}}}}});
     let parsed = parse(&document.to_string(), None).unwrap();
     let app = app(&parsed, 1);
-    let mine = BTreeMap::from([("mine".to_owned(), "yes".to_owned())]);
-    assert_eq!([&app.services["main"].config.labels, &app.networks["back"].labels, &app.volumes["data"].labels], [&mine; 3]);
+    let mine = LiteMap::from_iter([("mine".to_owned(), "yes".to_owned())]);
+    assert_eq!(
+        [
+            &app.services[&"main".to_owned()].config.labels,
+            &app.networks[&"back".to_owned()].labels,
+            &app.volumes[&"data".to_owned()].labels
+        ],
+        [&mine; 3]
+    );
     let warned = parsed.warnings.iter().filter(|it| it.contains("the supervisor's to give")).count();
     assert_eq!(warned, 9, "{:?}", parsed.warnings);
 }

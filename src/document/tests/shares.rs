@@ -12,7 +12,7 @@ fn a_service_waits_for_the_one_whose_processes_or_ipc_it_shares() {
     };
     for fields in [json!({"pid": "service:a"}), json!({"ipc": "service: a"})] {
         let target = read(fields).unwrap();
-        let b = &app(&target, 1).services["b"];
+        let b = &app(&target, 1).services[&"b".to_owned()];
         assert_eq!(b.config.shares().map(|(_, it)| it).collect::<Vec<_>>(), ["a"]);
         assert_eq!(b.depends_on.keys().collect::<Vec<_>>(), ["a"]);
     }
@@ -26,7 +26,7 @@ fn a_service_waits_for_the_one_whose_processes_or_ipc_it_shares() {
     }
     for plain in ["shareable", "private", "host", "none", "container:x"] {
         let target = read(json!({"ipc": plain, "pid": "host"})).unwrap();
-        let config = &app(&target, 1).services["b"].config;
+        let config = &app(&target, 1).services[&"b".to_owned()].config;
         assert_eq!((config.ipc.as_str(), config.pid.as_deref(), config.shares().count()), (plain, Some("host"), 0));
     }
 }

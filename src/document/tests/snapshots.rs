@@ -18,8 +18,8 @@ fn a_volume_may_ask_that_its_data_goes_back_and_no_container_or_volume_has_the_l
     .unwrap();
     let app = &target.apps[&AppId(1)];
     assert_eq!(app.snapshots.iter().collect::<Vec<_>>(), ["a", "d"]);
-    assert_eq!(app.volumes["a"].labels, [("mine".to_owned(), "yes".to_owned())].into());
-    assert_eq!((target.warnings, app.volumes["a"].clone()), (vec![], app.volumes["b"].clone()));
+    assert_eq!(app.volumes[&"a".to_owned()].labels, [("mine".to_owned(), "yes".to_owned())].into_iter().collect());
+    assert_eq!((target.warnings, app.volumes[&"a".to_owned()].clone()), (vec![], app.volumes[&"b".to_owned()].clone()));
     let wrong = read(json!({"a": volume(label("maybe"))})).unwrap_err().to_string();
     assert!(wrong.contains("volumes.a: the label io.boardkeeper.snapshot: `true` or `false` is expected"), "{wrong}");
     let elsewhere = json!({"driver_opts": {"type": "tmpfs", "device": "tmpfs"}, "labels": label("true")});

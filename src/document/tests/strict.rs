@@ -29,7 +29,7 @@ fn a_card_of_2016_brings_its_apps_as_a_list() {
         "config": {"RESIN_SUPERVISOR_POLL_INTERVAL": "10"}}}}});
     let [read, same] = [one, of_2017].map(|it| parse(&it.to_string(), None).unwrap());
     assert_eq!((&read.apps, &read.config, &read.warnings), (&same.apps, &same.config, &same.warnings));
-    assert_eq!(app(&read, 1).services["main"].image.as_str(), format!("{image}:latest"));
+    assert_eq!(app(&read, 1).services[&"main".to_owned()].image.as_str(), format!("{image}:latest"));
     for (list, why) in [
         (json!([]), "the document: expected an object, found a list"),
         (json!([{"commit": "c", "imageId": "x"}]), "0.appId: expected the app's number, found nothing"),
@@ -48,7 +48,7 @@ fn logging_is_given_to_the_engine_and_compared() {
     let plain = config(&json!({}));
     let short = logging(json!({"driver": "json-file", "options": {"max-size": "1m", "max-file": 3}}));
     assert_eq!(
-        short.logging.as_ref().map(|it| (it.driver.as_str(), it.options["max-file"].as_str())),
+        short.logging.as_ref().map(|it| (it.driver.as_str(), it.options[&"max-file".to_owned()].as_str())),
         Some(("json-file", "3"))
     );
     assert_ne!(short.hash("x"), plain.hash("x"));
@@ -75,11 +75,11 @@ fn a_volume_that_leads_to_the_host_is_as_a_bind_left_out_and_said() {
         json!({"type": "overlay", "device": "overlay", "o": "lowerdir=/,upperdir=/u,workdir=/w"}),
     ] {
         let target = parse(&release(&options), None).unwrap();
-        let config = &app(&target, 1).volumes["data"];
+        let config = &app(&target, 1).volumes[&"data".to_owned()];
         assert!(config.driver_opts.is_empty() && config.labels.len() == 1, "{config:?}");
         let [warning] = &target.warnings[..] else { panic!("{options}: {:?}", target.warnings) };
         assert!(warning.starts_with("apps.1.volumes.data.driver_opts: a path or device of the host"), "{warning}");
-        assert_eq!(app(&target, 1).services["main"].config.mounts.len(), 1);
+        assert_eq!(app(&target, 1).services[&"main".to_owned()].config.mounts.len(), 1);
     }
     for options in [
         json!({"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}),
@@ -87,7 +87,7 @@ fn a_volume_that_leads_to_the_host_is_as_a_bind_left_out_and_said() {
         json!({"type": "cifs", "device": "//nas/data", "o": "username=a,password=b"}),
     ] {
         let target = parse(&release(&options), None).unwrap();
-        assert_eq!(app(&target, 1).volumes["data"].driver_opts.len(), options.as_object().unwrap().len());
+        assert_eq!(app(&target, 1).volumes[&"data".to_owned()].driver_opts.len(), options.as_object().unwrap().len());
         assert_eq!(target.warnings, [""; 0]);
     }
 }
@@ -98,7 +98,7 @@ fn the_mode_of_a_tmpfs_is_octal_as_text_and_decimal_as_a_number() {
     for (mode, option) in
         [(json!("1777"), "1777"), (json!("0755"), "755"), (json!("0o700"), "700"), (json!(1023), "1777"), (json!(493), "755")]
     {
-        assert_eq!(config(&with(mode.clone())).tmpfs["/t"], format!("mode={option}"), "{mode}");
+        assert_eq!(config(&with(mode.clone())).tmpfs[&"/t".to_owned()], format!("mode={option}"), "{mode}");
     }
     for mode in
         [json!("1789"), json!("rwx"), json!("-1"), json!(-1), json!(4096), json!("10000"), json!(""), json!(1.5), json!([])]

@@ -13,7 +13,7 @@ fn document(labels: &str) -> String {
 
 fn rules(labels: &str) -> (TrialRules, Vec<String>) {
     let target = parse(&document(labels), None).unwrap();
-    let service = &target.apps[&AppId(1)].services["web"];
+    let service = &target.apps[&AppId(1)].services[&"web".to_owned()];
     (service.trial, service.config.labels.keys().cloned().collect())
 }
 
@@ -33,7 +33,7 @@ fn the_rules_of_a_release_are_those_of_its_services_and_their_own_win() {
         r#""releaseId": 1, "labels": {"io.boardkeeper.rollback": "true", "io.boardkeeper.settle": "9s"}"#,
     );
     let target = parse(&release, None).unwrap();
-    let TrialRules { rollback, settle, .. } = target.apps[&AppId(1)].services["web"].trial;
+    let TrialRules { rollback, settle, .. } = target.apps[&AppId(1)].services[&"web".to_owned()].trial;
     assert_eq!((rollback, settle), (Some(true), Duration::from_secs(5)));
 }
 

@@ -15,10 +15,10 @@ fn document(label: &str, setting: &str) -> String {
 #[test]
 fn a_window_is_read_from_its_label_and_is_no_part_of_the_container() {
     let target = parse(&document(" Mon-Fri 02:00-04:00 Europe/Berlin", "reboot"), None).unwrap();
-    let service = &target.apps[&AppId(1)].services["web"];
+    let service = &target.apps[&AppId(1)].services[&"web".to_owned()];
     assert_eq!(service.update_window.as_ref().unwrap().text, "Mon-Fri 02:00-04:00 Europe/Berlin");
     assert_eq!(service.config.labels.keys().collect::<Vec<_>>(), ["own"]);
-    assert_eq!(target.config[UPDATE_WINDOW_SETTING], "reboot");
+    assert_eq!(target.config[&UPDATE_WINDOW_SETTING.to_owned()], "reboot");
     assert!(target.warnings.is_empty(), "{:?}", target.warnings);
 }
 

@@ -1,10 +1,10 @@
 //! Lists the kernel's LEDs and GPIO chips. Reads only, and decides nothing.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use litemap::LiteMap;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::board::{AvailableLeds, KernelChip, KernelLed, LedFunction};
@@ -71,7 +71,7 @@ fn unwritable(dir: &Path, max_brightness: Option<u32>) -> Option<String> {
 
 /// The GPIO chips, each once, by the device that owns it: newer kernels list a chip up to three times.
 fn read_chips(root: &Path) -> Vec<KernelChip> {
-    let mut chips: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut chips: LiteMap<String, Option<String>> = LiteMap::new();
     for class in ["sys/bus/gpio/devices", "sys/class/gpio"] {
         let class = root.join(class);
         for name in names(&class).into_iter().filter(|it| is_chip(it)) {

@@ -1,7 +1,6 @@
 //! What the cloud is sent, and what it answers, in JSON.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -187,7 +186,8 @@ pub(super) fn tags(body: &[u8]) -> serde_json::Result<Vec<DeviceTag>> {
 }
 
 /// New values of tags.
-pub(super) fn new_tags(uuid: &str, tags: &BTreeMap<String, String>) -> Vec<u8> {
+pub(super) fn new_tags(uuid: &str, tags: &LiteMap<String, String>) -> Vec<u8> {
+    let tags: Map<_, _> = tags.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     json!({ uuid: tags }).to_string().into_bytes()
 }
 

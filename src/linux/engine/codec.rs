@@ -2,8 +2,7 @@
 //!
 //! Each function calls what the engine's adapter itself calls, and adds nothing. The agent calls none of them.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -77,19 +76,19 @@ pub fn create_request(spec: &ContainerSpec) -> String {
 
 /// The service that labels name, and the labels that are their owner's.
 #[must_use]
-pub fn service_and_labels(labels: &BTreeMap<String, String>) -> (Option<ServiceKey>, BTreeMap<String, String>) {
+pub fn service_and_labels(labels: &LiteMap<String, String>) -> (Option<ServiceKey>, LiteMap<String, String>) {
     (labels::service(labels), labels::of_owner(labels))
 }
 
 /// A name in a document, from one on the engine.
 #[must_use]
-pub fn name_in_document<'a>(name: &'a str, labels: &BTreeMap<String, String>) -> &'a str {
+pub fn name_in_document<'a>(name: &'a str, labels: &LiteMap<String, String>) -> &'a str {
     labels::in_document(name, labels)
 }
 
 /// A container's environment.
 #[must_use]
-pub fn env(list: &[String]) -> BTreeMap<String, String> {
+pub fn env(list: &[String]) -> LiteMap<String, String> {
     decode::env(list)
 }
 

@@ -3,9 +3,10 @@
 //!
 //! What cannot be told apart is left out: a requested MAC address looks like one the engine chose.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use serde_json::Value;
 
 use crate::linux::engine::connection::EngineFacts;
@@ -79,7 +80,7 @@ fn config(seen: &EngineJson, facts: &EngineFacts) -> ContainerConfig {
 }
 
 /// A container's environment, as a map. Of two values for a name the last one counts, as it does for the program.
-pub(super) fn env(list: &[String]) -> BTreeMap<String, String> {
+pub(super) fn env(list: &[String]) -> LiteMap<String, String> {
     let pair = |it: &String| {
         let (name, value) = it.split_once('=').unwrap_or((it, ""));
         (name.to_owned(), value.to_owned())
@@ -219,7 +220,7 @@ fn network_mode(mode: &str) -> NetworkMode {
 }
 
 /// The containers whose namespaces a container shares. A list entry names only the one of its network.
-pub(super) fn shares(seen: &EngineJson) -> BTreeMap<Namespace, ContainerId> {
+pub(super) fn shares(seen: &EngineJson) -> LiteMap<Namespace, ContainerId> {
     let modes = [(Namespace::Network, "NetworkMode"), (Namespace::Pid, "PidMode"), (Namespace::Ipc, "IpcMode")];
     let owner = |(namespace, mode)| {
         let id = seen.text(&format!("/HostConfig/{mode}")).strip_prefix("container:")?;
@@ -295,7 +296,7 @@ fn mounts(seen: &EngineJson, labels: &Labels) -> BTreeSet<Mount> {
 }
 
 /// tmpfs mounts, in either of the forms in which an engine takes them.
-fn tmpfs(seen: &EngineJson) -> BTreeMap<String, String> {
+fn tmpfs(seen: &EngineJson) -> LiteMap<String, String> {
     let mounts = seen.items("/HostConfig/Mounts").filter(|it| it.text("/Type") == "tmpfs");
     let mounts = mounts.filter_map(|it| {
         let number = |name: &str| Some(it.number(name)).filter(|it| *it > 0);

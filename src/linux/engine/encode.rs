@@ -1,8 +1,9 @@
 //! The request that creates a container: only fields that API 1.41 knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -26,7 +27,11 @@ pub(super) struct LaterEndpoint {
 }
 
 /// Endpoints by the names of their networks on the engine.
-pub(super) type Endpoints = BTreeMap<String, LaterEndpoint>;
+pub(super) type Endpoints = LiteMap<String, LaterEndpoint>;
+
+/// Endpoints as the label of a container has them.
+#[derive(Default, Serialize, Deserialize)]
+struct EndpointsLabel(#[serde(with = "crate::json::object")] Endpoints);
 
 /// The body of the request that creates a container. `base` is what its image gives, if that is known.
 pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> Value {
@@ -118,7 +123,7 @@ impl Fields {
 }
 
 /// Texts by name, as a JSON object.
-pub(super) fn object(texts: &BTreeMap<String, String>) -> Value {
+pub(super) fn object(texts: &LiteMap<String, String>) -> Value {
     texts.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect()
 }
 
@@ -130,7 +135,8 @@ fn keys(names: Vec<String>) -> Value {
 /// The networks a container is to be connected to once it exists.
 pub(super) fn later(labels: &Labels) -> Endpoints {
     // A label that another program broke counts as none.
-    labels.get(labels::NETWORKS).and_then(|text| serde_json::from_slice(text.as_bytes()).ok()).unwrap_or_default()
+    let label = labels.get(labels::NETWORKS).and_then(|it| serde_json::from_slice::<EndpointsLabel>(it.as_bytes()).ok());
+    label.unwrap_or_default().0
 }
 
 type First = Option<(String, Fields)>;
@@ -202,7 +208,10 @@ fn all_labels(spec: &ContainerSpec, base: Option<&ContainerConfig>, later: &Endp
     let outcome = base.map(|base| spec.config.effective_hash(base, spec.image.as_str()));
     // Set even if it is empty: a label that the request leaves out, the image may set.
     give(labels::OUTCOME, outcome.map(|it| it.0).unwrap_or_default());
-    give(labels::NETWORKS, serde_json::to_string(later).expect("names and addresses are text, which JSON can hold"));
+    give(
+        labels::NETWORKS,
+        serde_json::to_string(&EndpointsLabel(later.clone())).expect("names and addresses are text, which JSON can hold"),
+    );
     all
 }
 
@@ -234,7 +243,7 @@ fn exposed(config: &ContainerConfig) -> Vec<String> {
 }
 
 fn bindings(spec: &ContainerSpec) -> Value {
-    let mut all = BTreeMap::<_, Vec<Value>>::new();
+    let mut all = LiteMap::<_, Vec<Value>>::new();
     for port in &spec.config.ports {
         let host = spec.ports.get(port).copied().or(port.host);
         let host_port = host.map(|it| it.to_string()).unwrap_or_default();

@@ -4,8 +4,7 @@
 //! another make of engine, has its own terms. A client that reads a list into one type fails on the first unknown term, and
 //! then sees none of the agent's own objects. So a field of the wrong type is read as a missing one, and every term is kept.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde_json::Value;
 
 use crate::linux::engine::labels::Labels;
@@ -73,7 +72,7 @@ impl EngineJson {
     }
 
     /// The networks that a container is attached to: their ids, by name.
-    pub(super) fn networks(&self) -> Option<BTreeMap<String, String>> {
+    pub(super) fn networks(&self) -> Option<LiteMap<String, String>> {
         self.at("/NetworkSettings/Networks")?;
         let id = |(name, it): (&String, &Value)| {
             let id = it.get("NetworkID").and_then(Value::as_str).unwrap_or_default();
@@ -96,7 +95,7 @@ mod tests {
             "State": "undead", "NetworkSettings": {"Networks": {"n": null, "m": {"NetworkID": []}}}}));
         assert_eq!((said.text("/Id"), said.number("/Created"), said.is("/Id")), ("", 0, false));
         assert_eq!((said.text("/State"), said.text("/State/Status")), ("undead", ""));
-        assert_eq!(said.labels("/Labels"), [("a".to_owned(), "b".to_owned())].into());
+        assert_eq!(said.labels("/Labels"), [("a".to_owned(), "b".to_owned())].into_iter().collect());
         assert_eq!(said.texts("/Names"), ["/x"]);
         assert_eq!(said.networks().unwrap().len(), 2);
     }

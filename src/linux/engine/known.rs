@@ -1,8 +1,10 @@
 //! What was last seen of containers, so that the next snapshot inspects only those that changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::linux::engine::Engine;
 use crate::linux::engine::json::EngineJson;
@@ -16,17 +18,17 @@ const MAX_EVENTS: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct ContainerCache {
     /// Containers that were inspected.
-    pub(super) known: BTreeMap<ContainerId, KnownContainer>,
+    pub(super) known: LiteMap<ContainerId, KnownContainer>,
     /// Containers that are being inspected, and that nothing is known to have changed since that began.
     inspecting: BTreeSet<ContainerId>,
     /// The last error for each container that the engine cannot describe.
-    pub(super) undescribed: BTreeMap<ContainerId, String>,
+    pub(super) undescribed: LiteMap<ContainerId, String>,
     /// What images give, by image and by whether the container is on the host's network.
-    pub(super) bases: BTreeMap<(ImageId, bool), Arc<ContainerConfig>>,
+    pub(super) bases: LiteMap<(ImageId, bool), Arc<ContainerConfig>>,
     /// Foreign containers whose networks the agent's containers share.
     pub(super) owners: BTreeSet<String>,
     /// What is known of containers that the agent created, and that were not seen yet.
-    created: BTreeMap<ContainerId, EngineJson>,
+    created: LiteMap<ContainerId, EngineJson>,
     /// Containers that an action of the agent is changing.
     changing: BTreeSet<ContainerId>,
     /// Containers of which events arrived while a snapshot is made, and their actions. `None`: none is made.
@@ -72,12 +74,13 @@ impl ContainerCache {
 
     /// Follows the names of containers, and forgets those that are not listed any more, or are listed in another state. One
     /// that an action is changing stays as it was before: it is inspected when the action has ended.
-    pub(super) fn follow_list(&mut self, listed: &BTreeMap<&ContainerId, ListedState<'_>>) {
-        self.known.retain(|id, it| {
-            let is_as_known = |listed: &&ListedState<'_>| listed.state == it.state || self.changing.contains(id);
-            let listed = listed.get(id).filter(is_as_known);
-            listed.inspect(|listed| listed.name.clone_into(&mut it.container.name)).is_some()
-        });
+    pub(super) fn follow_list(&mut self, listed: &LiteMap<&ContainerId, ListedState<'_>>) {
+        self.known.retain(|id, it| listed.get(id).is_some_and(|now| now.state == it.state || self.changing.contains(id)));
+        for (id, it) in &mut self.known {
+            if let Some(now) = listed.get(id) {
+                now.name.clone_into(&mut it.container.name);
+            }
+        }
     }
 
     /// Notes that containers are inspected from now on.

@@ -1,14 +1,15 @@
 //! Credentials for registries, from a `config.json` as `docker login` writes it.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine as _, alphabet};
 use bollard::auth::DockerCredentials;
+use litemap::LiteMap;
 use serde::Deserialize;
 
+use crate::json::object;
 use crate::linux::{off_thread, read_small, without_mark};
 use crate::port::EngineError;
 use crate::state::Secret;
@@ -49,9 +50,10 @@ impl RegistryLogin {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct File {
-    auths: BTreeMap<String, Auth>,
-    #[serde(rename = "credHelpers")]
-    helpers: BTreeMap<String, String>,
+    #[serde(with = "object")]
+    auths: LiteMap<String, Auth>,
+    #[serde(rename = "credHelpers", with = "object")]
+    helpers: LiteMap<String, String>,
     #[serde(rename = "credsStore")]
     store: Option<String>,
 }

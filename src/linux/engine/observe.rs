@@ -1,11 +1,12 @@
 //! The snapshot of what the engine has. Up to four lists are requested concurrently, and a container is inspected only if it is
 //! new or changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
+use litemap::LiteMap;
 use serde_json::{Map, Value};
 use tracing::{debug, warn};
 
@@ -201,7 +202,7 @@ impl Engine {
     async fn log_owners(&self, connection: &EngineConnection, all: &mut [Container]) -> Result<(), EngineError> {
         let since = |it: &Container| it.started.filter(|_| it.phase == ContainerPhase::Running);
         let ours = all.iter().map(|it| (it.id.0.clone(), NamespaceOwner::Exists(since(it))));
-        let mut owners: BTreeMap<String, NamespaceOwner> = ours.collect();
+        let mut owners: LiteMap<String, NamespaceOwner> = ours.collect();
         let mut others = BTreeSet::new();
         for container in all.iter_mut() {
             let shared: BTreeSet<_> = container.shares.values().map(|it| it.0.clone()).collect();
@@ -332,7 +333,7 @@ pub(super) struct ListedContainer {
     of_created: Option<Map<String, Value>>,
     image: ImageId,
     image_ref: ImageRef,
-    shares: BTreeMap<Namespace, ContainerId>,
+    shares: LiteMap<Namespace, ContainerId>,
 }
 
 impl ListedContainer {
@@ -375,7 +376,7 @@ impl ListedContainer {
 
 /// A container from its inspection. `None`: the engine's term for its state is unknown.
 pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origin) -> Option<Container> {
-    let networks = |it: BTreeMap<String, String>| it.into_iter().map(|(name, id)| (name, NetworkId(id))).collect();
+    let networks = |it: LiteMap<String, String>| it.into_iter().map(|(name, id)| (name, NetworkId(id))).collect();
     Some(Container {
         phase: phase(seen)?,
         id: listed.id.clone(),

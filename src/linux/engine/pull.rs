@@ -1,6 +1,5 @@
 //! Pulling an image: only if it fits, with reports of progress.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use hyper::header::HeaderValue;
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::linux::engine::connection::EngineConnection;
@@ -157,7 +157,7 @@ pub(super) enum PullEvent {
 /// The layers of an image whose pull is in flight.
 #[derive(Debug, Default)]
 pub(super) struct PullProgress {
-    known: BTreeMap<String, LayerProgress>,
+    known: LiteMap<String, LayerProgress>,
     reported: Option<DownloadProgress>,
     /// Compressed bytes of all layers, as the registry said. 0: not known.
     foreseen: u64,

@@ -127,18 +127,18 @@ fn an_image_has_no_say_in_networks() {
     let spec = ContainerSpec {
         key: a().key,
         app_uuid: "u".into(),
-        networks: BTreeMap::new(),
+        networks: LiteMap::new(),
         service_id: 5,
         name,
         image,
-        ports: BTreeMap::new(),
-        owners: BTreeMap::new(),
-        env_at_creation: BTreeMap::new(),
+        ports: LiteMap::new(),
+        owners: LiteMap::new(),
+        env_at_creation: LiteMap::new(),
         config,
         hash,
     };
     // An engine takes from the image every label that a container is not given.
-    let mut labels = labels::Labels::from([(labels::NETWORKS.to_owned(), r#"{"u_other":{}}"#.to_owned())]);
+    let mut labels = labels::Labels::from_iter([(labels::NETWORKS.to_owned(), r#"{"u_other":{}}"#.to_owned())]);
     assert_eq!(encode::later(&labels).len(), 1);
     labels.extend(json::EngineJson(encode::body(&spec, None)).labels("/Labels"));
     assert_eq!(encode::later(&labels).len(), 0, "{labels:?}");
@@ -199,7 +199,7 @@ fn strange(asked: &str) -> (u16, String) {
 async fn what_others_have_on_the_engine_hides_nothing_of_ours() {
     let seen = asked_of(|asked| Some(strange(asked)), async |engine: &Engine| engine.observe().await).await.unwrap();
     let [b] = seen.containers.as_slice() else { panic!("{seen:?}") };
-    assert_eq!((b.key.service.as_str(), b.phase, b.env["A"].as_str()), ("b", ContainerPhase::Running, "b"));
+    assert_eq!((b.key.service.as_str(), b.phase, b.env[&"A".to_owned()].as_str()), ("b", ContainerPhase::Running, "b"));
     assert_eq!(seen.images.len(), 2);
     assert_eq!(seen.networks.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["u_default"]);
     assert_eq!(seen.volumes.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["1_data"]);
@@ -287,7 +287,7 @@ async fn the_engine_is_asked_for_a_volume_with_all_its_labels() {
         })
     };
     let labels = [("io.balena.app-uuid", "u"), ("mine", "yes")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let config = crate::state::VolumeConfig { labels: labels.into(), ..crate::state::VolumeConfig::default() };
+    let config = crate::state::VolumeConfig { labels: labels.into_iter().collect(), ..crate::state::VolumeConfig::default() };
     let action = EngineAction::CreateVolume(crate::state::Volume { name: "1_data".into(), app: AppId(1), config });
     let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.execute(&action, &|_| ()).await).await;
     assert_eq!(done, Ok(()));

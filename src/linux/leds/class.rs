@@ -4,11 +4,11 @@
 //! trigger removes the old one's settings and makes the LED dark; writing the same trigger again resets its settings; the
 //! `pattern` trigger plays nothing unless `repeat` is written each time; `brightness` is clamped to `max_brightness`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use rustix::io::Errno;
 
 use crate::linux::leds::files::{LedFiles, refusal};
@@ -60,7 +60,7 @@ pub struct LedSnapshot {
     /// The trigger, or `none`.
     pub trigger: String,
     /// The trigger's own settings, by name.
-    pub settings: BTreeMap<String, String>,
+    pub settings: LiteMap<String, String>,
     /// The momentary brightness. `None`: the hardware controls it and does not report it.
     pub brightness: Option<u32>,
     /// The brightness of each colour of a multicolour LED.
@@ -73,13 +73,13 @@ pub struct OurChanges {
     /// The trigger we set.
     pub trigger: String,
     /// The settings we gave it.
-    pub settings: BTreeMap<String, String>,
+    pub settings: LiteMap<String, String>,
 }
 
 impl OurChanges {
     /// No trigger: each change is written.
     pub fn by_hand() -> Self {
-        Self { trigger: "none".into(), settings: BTreeMap::new() }
+        Self { trigger: "none".into(), settings: LiteMap::new() }
     }
 }
 
@@ -134,7 +134,7 @@ impl<'a> ClassLed<'a> {
     /// The LED's present state.
     pub fn look(&self) -> Result<LedSnapshot, LedError> {
         let (_, trigger) = self.triggers()?;
-        let mut settings = BTreeMap::new();
+        let mut settings = LiteMap::new();
         let mut names = self.files.list(self.dir).map_err(|error| refusal(&format!("list {}", self.dir.display()), &error))?;
         if trigger == USBPORT.0 {
             // If the directory is missing, it went with its trigger.
@@ -341,7 +341,7 @@ pub fn parse_triggers(text: &str) -> (Vec<String>, String) {
 /// Whether the LED's state is a change of ours, complete, partly made or partly undone, and not another program's.
 fn is_ours(now: &LedSnapshot, before: &LedSnapshot, ours: &[OurChanges]) -> bool {
     let made = ours.iter().map(|it| (&it.trigger, &it.settings)).chain([(&before.trigger, &before.settings)]);
-    let made: Vec<&BTreeMap<String, String>> =
+    let made: Vec<&LiteMap<String, String>> =
         made.filter(|(trigger, _)| **trigger == now.trigger).map(|(_, settings)| settings).collect();
     if made.is_empty() {
         return false;
@@ -361,7 +361,7 @@ fn same_words(a: &str, b: &str) -> bool {
 }
 
 /// Settings in the order in which they must be written.
-fn in_order(settings: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+fn in_order(settings: &LiteMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
     let rank = |name: &str| {
         let last = LAST.iter().position(|it| *it == name).map(|n| n + 2);
         last.unwrap_or_else(|| usize::from(!FIRST.contains(&name)))
@@ -394,12 +394,12 @@ mod tests {
         let class = ClassLed::new(&HostFiles, led.path());
         let before = class.look().unwrap();
         let ports = [("ports/1-1", "1"), ("ports/1-2", "0")].map(|(name, text)| (name.to_owned(), text.to_owned()));
-        assert_eq!(before.settings, ports.into());
+        assert_eq!(before.settings, ports.into_iter().collect());
 
         // The kernel's state after another trigger was set.
         put("trigger", "[none] usbport\n");
         put("ports/1-1", "0\n");
-        assert_eq!(class.look().unwrap().settings, BTreeMap::new());
+        assert_eq!(class.look().unwrap().settings, LiteMap::new());
         assert_eq!(class.restore(&before, &[OurChanges::by_hand()]).unwrap(), RestoreOutcome::Exactly);
         assert!(show("trigger").starts_with("usbport"));
         assert_eq!((show("ports/1-1").trim(), show("ports/1-2").trim()), ("1", "0"));

@@ -1,9 +1,9 @@
 //! Drives LEDs and lines so that each can be restored: the previous state is recorded before anything is changed.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use tracing::warn;
 
 use crate::board::{LedLocation, Polarity};
@@ -34,7 +34,7 @@ pub struct LedDriver {
     dir: PathBuf,
     who: &'static str,
     boot_id: String,
-    held: BTreeMap<String, HeldLed>,
+    held: LiteMap<String, HeldLed>,
 }
 
 /// A LED or line that this driver has changed, or is about to.
@@ -55,7 +55,7 @@ impl LedDriver {
     pub fn new(files: Arc<dyn LedFiles>, gpio: Arc<dyn Gpio>, root: &Path, runtime: &Path, who: &'static str) -> Self {
         // A kernel without a boot id is taken for one that never reboots.
         let boot_id = files.read(&root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
-        Self { files, gpio, dir: runtime.join("leds"), who, boot_id, held: BTreeMap::new() }
+        Self { files, gpio, dir: runtime.join("leds"), who, boot_id, held: LiteMap::new() }
     }
 
     /// The files that the driver uses.

@@ -1,15 +1,16 @@
 //! The states before our changes, kept where a crash does not lose them: one file for each LED or line, in the runtime
 //! directory. A reboot empties that directory, and leaves the LEDs as the device tree has them.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use litemap::LiteMap;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::json::object;
 use crate::linux::leds::class::{LedSnapshot, OurChanges};
 use crate::linux::leds::files::{LedFiles, refusal};
 use crate::linux::leds::gpio::{Direction, LineAddress, LineLevel};
@@ -153,7 +154,8 @@ enum WireBefore {
 #[derive(Serialize, Deserialize)]
 struct WireSnapshot {
     trigger: String,
-    settings: BTreeMap<String, String>,
+    #[serde(with = "object")]
+    settings: LiteMap<String, String>,
     brightness: Option<u32>,
     multi_intensity: Option<String>,
 }
@@ -161,7 +163,8 @@ struct WireSnapshot {
 #[derive(Serialize, Deserialize)]
 struct WireOurs {
     trigger: String,
-    settings: BTreeMap<String, String>,
+    #[serde(with = "object")]
+    settings: LiteMap<String, String>,
 }
 
 impl From<&LedRecord> for RecordFile {

@@ -29,7 +29,7 @@ impl Host {
     }
 
     async fn look(&self) -> Option<LockState> {
-        self.locks.observe(&BTreeMap::from([(AppId(1), LockHolders::All)])).await.unwrap().remove(&AppId(1))
+        self.locks.observe(&LiteMap::from_iter([(AppId(1), LockHolders::All)])).await.unwrap().remove(&AppId(1))
     }
 }
 
@@ -202,7 +202,7 @@ fn without_roots_rights<T: Send>(call: impl FnOnce() -> T + Send) -> T {
 #[tokio::test]
 async fn a_directory_we_are_not_let_into_is_a_lock_of_its_own_service() {
     let host = host();
-    let apps = BTreeMap::from([(AppId(1), LockHolders::All), (AppId(2), LockHolders::All)]);
+    let apps = LiteMap::from_iter([(AppId(1), LockHolders::All), (AppId(2), LockHolders::All)]);
     for app in [AppId(1), AppId(2)] {
         let both = BTreeSet::from(["closed".to_owned(), "open".to_owned()]);
         host.locks.take(app, &both, Force::No).await.unwrap();
@@ -315,7 +315,7 @@ async fn go_through_everything(host: &Host) {
     let key = ServiceKey::new(AppId(1), "main");
     for force in [Force::No, Force::Yes] {
         let _ = host.locks.prepare(&key).await;
-        let _ = host.locks.observe(&BTreeMap::from([(AppId(1), LockHolders::All)])).await;
+        let _ = host.locks.observe(&LiteMap::from_iter([(AppId(1), LockHolders::All)])).await;
         let _ = host.take("main", force).await;
         let _ = host.locks.expect_hand_over(&key).await;
         let _ = host.locks.release(AppId(1)).await;

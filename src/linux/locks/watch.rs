@@ -1,12 +1,12 @@
 //! Waiting for locks to be released and for hand-overs, with inotify.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::time::Duration;
 use std::{io, mem};
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use inotify::{EventMask, EventStream, Inotify, WatchDescriptor, WatchMask};
+use litemap::LiteMap;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -90,7 +90,7 @@ struct Watch {
 struct Watched {
     events: Events,
     /// The directories that are watched, by the kernel's number of the watch.
-    places: BTreeMap<i32, (WatchDescriptor, PlaceKind)>,
+    places: LiteMap<i32, (WatchDescriptor, PlaceKind)>,
     /// Directories came or went since they were watched.
     stale: bool,
     _kept: Option<OpenDir>,
@@ -167,7 +167,7 @@ impl Watched {
     /// Nothing is watched yet.
     fn new() -> Result<Self, String> {
         let events = events().map_err(|why| why.to_string())?;
-        Ok(Self { events, places: BTreeMap::new(), stale: false, _kept: None })
+        Ok(Self { events, places: LiteMap::new(), stale: false, _kept: None })
     }
 
     /// Watches the directories that are there now. Events until then are lost.

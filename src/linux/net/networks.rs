@@ -4,11 +4,11 @@
 //! `internal` network. A bridge counts as closed until the engine has reported it as open: a network's bridge exists before
 //! the network is in the engine's list.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -39,7 +39,7 @@ pub enum ContainerAccess {
 
 /// The interfaces of the engine's networks, by interface index. The kernel never reuses an index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EngineNetworks(BTreeMap<u32, ContainerAccess>);
+pub struct EngineNetworks(LiteMap<u32, ContainerAccess>);
 
 impl EngineNetworks {
     /// What the engine reported of an interface. `None`: nothing yet, or it is not the engine's.
@@ -49,7 +49,7 @@ impl EngineNetworks {
 
     /// Classifies interfaces by what the engine reports. The addresses must have been read before the engine was queried.
     pub(super) fn new(addresses: &[InterfaceAddress], bridges: &[Bridge]) -> Self {
-        let mut ways = BTreeMap::new();
+        let mut ways = LiteMap::new();
         for address in addresses {
             let its = |it: &&Bridge| {
                 let in_subnet = |(subnet, prefix): &_| same_network(*subnet, address.ip, *prefix);

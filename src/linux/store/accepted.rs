@@ -7,16 +7,17 @@
 //! A file that cannot be understood is put aside and reported, and the device goes on with none: it cannot be brought about
 //! from outside, and a device that took nothing any more would have to be visited.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::disk::{Disk, StateDirectory, StoreFiles};
 use super::{DRAFT, RECORD_BYTES, failed, is_spoiled, parsed, wire};
+use crate::json::object;
 use crate::linux::flash::FlashCounter;
 use crate::state::{SignedDocument, SignedOrder};
 
@@ -34,7 +35,8 @@ pub struct AcceptedDocuments<F = Disk> {
 /// The file. By key, in base64 as minisign writes it.
 #[derive(Default, Serialize, Deserialize)]
 struct AcceptedFile {
-    keys: BTreeMap<String, AcceptedEntry>,
+    #[serde(with = "object")]
+    keys: LiteMap<String, AcceptedEntry>,
 }
 
 #[derive(Serialize, Deserialize)]

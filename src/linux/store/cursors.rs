@@ -1,14 +1,15 @@
 //! How far logs were uploaded: a copy for each upload in the runtime directory, which costs no flash, and a durable one now and
 //! then.
 
-use std::collections::BTreeMap;
 use std::io;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::disk::{StateDirectory, StoreFiles};
 use super::{DRAFT, LOG_CURSORS, RECORD_BYTES, SharedStore, failed, parsed};
+use crate::json::object;
 use crate::port::{CursorCopy, StoreError};
 use crate::state::{ContainerId, EngineTime, LogCursor, LogCursors, StreamCursor};
 
@@ -16,7 +17,8 @@ use crate::state::{ContainerId, EngineTime, LogCursor, LogCursors, StreamCursor}
 struct CursorsFile {
     began: i64,
     saves: u64,
-    containers: BTreeMap<String, CursorEntry>,
+    #[serde(with = "object")]
+    containers: LiteMap<String, CursorEntry>,
 }
 
 /// Time in nanoseconds and number of lines, for each stream.
@@ -101,7 +103,7 @@ mod tests {
     fn cursors(saves: u64) -> LogCursors {
         let mut cursor = LogCursor::default();
         cursor.advance(crate::state::OutputStream::Stderr, EngineTime(1_795_443_722_123_456_789));
-        let containers = BTreeMap::from([(ContainerId("c".repeat(64)), cursor)]);
+        let containers = LiteMap::from_iter([(ContainerId("c".repeat(64)), cursor)]);
         LogCursors { began: EngineTime(7), saves, containers }
     }
 

@@ -1,15 +1,16 @@
 //! The record of releases that failed.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
+use crate::json::object;
 use crate::state::{AppId, FailedRelease, FailedService};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct FailedReleasesFile {
     /// By app.
-    apps: BTreeMap<u32, FailedReleaseEntry>,
+    #[serde(with = "object")]
+    apps: LiteMap<u32, FailedReleaseEntry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,7 +35,7 @@ struct FailedServiceEntry {
 }
 
 impl FailedReleasesFile {
-    pub(super) fn of(failed: &BTreeMap<AppId, FailedRelease>) -> Self {
+    pub(super) fn of(failed: &LiteMap<AppId, FailedRelease>) -> Self {
         let entry = |it: &FailedRelease| FailedReleaseEntry {
             fingerprint: it.fingerprint.clone(),
             commit: it.commit.clone(),
@@ -45,7 +46,7 @@ impl FailedReleasesFile {
         Self { apps: failed.iter().map(|(app, it)| (app.0, entry(it))).collect() }
     }
 
-    pub(super) fn into_state(self) -> BTreeMap<AppId, FailedRelease> {
+    pub(super) fn into_state(self) -> LiteMap<AppId, FailedRelease> {
         let state = |it: FailedReleaseEntry| FailedRelease {
             fingerprint: it.fingerprint,
             commit: it.commit,

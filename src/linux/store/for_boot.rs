@@ -1,10 +1,10 @@
 //! Records that end with the boot: the leases of apps, and the update window that a reboot opens. Their files are in the
 //! runtime directory, where there is one, and are not synced: programs renew their leases often, and flash wears.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{StateDirectory, StoreFiles};
@@ -85,7 +85,7 @@ impl LeasesFile {
     }
 
     fn into_state(self) -> StoredLeases {
-        let mut leases: Leases = BTreeMap::new();
+        let mut leases: Leases = LiteMap::new();
         for LeaseEntry { app, owner, reason, seconds, ends_up_ms, ends } in self.leases {
             let of_app = leases.entry(AppId(app)).or_default();
             let fits = of_app.len() < MAX_PER_APP && (1..=MAX_SECONDS).contains(&seconds);
@@ -150,7 +150,7 @@ mod tests {
     fn stored(owner: &str, seconds: u32) -> StoredLeases {
         let (ends_up, ends_secs) = (Duration::from_millis(90_500), 1_795_443_722);
         let lease = Lease { owner: owner.to_owned(), reason: "recording".to_owned(), seconds, ends_up, ends_secs };
-        let leases = BTreeMap::from([(AppId(7), BTreeMap::from([(owner.to_owned(), lease)]))]);
+        let leases = LiteMap::from_iter([(AppId(7), LiteMap::from_iter([(owner.to_owned(), lease)]))]);
         StoredLeases { boot_id: "one".to_owned(), leases }
     }
 

@@ -1,10 +1,10 @@
 //! The history: a file of one line of JSON for each entry in the runtime directory, which is appended to and not synced, and a
 //! durable copy of the newest ones.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -99,7 +99,7 @@ pub(super) fn encode(entries: &[Arc<HistoryEntry>]) -> Vec<u8> {
 }
 
 /// Entries by their numbers. A line that is damaged, as the last one may be after a power cut, is left out.
-fn decode(bytes: &[u8]) -> BTreeMap<u64, HistoryEntry> {
+fn decode(bytes: &[u8]) -> LiteMap<u64, HistoryEntry> {
     let lines = bytes.split(|it| *it == b'\n').filter_map(|line| serde_json::from_slice::<EntryLine>(line).ok());
     lines.filter_map(EntryLine::into_entry).map(|it| (it.id, it)).collect()
 }
@@ -126,7 +126,7 @@ impl<F: StoreFiles> SharedStore<F> {
         let append = || {
             files.prepare()?;
             if files.append(HISTORY, bytes)? > RECORD_BYTES / 2 {
-                let all: Vec<_> = decode(&files.read(HISTORY, RECORD_BYTES)?).into_values().map(Arc::new).collect();
+                let all: Vec<_> = decode(&files.read(HISTORY, RECORD_BYTES)?).into_iter().map(|(_, it)| Arc::new(it)).collect();
                 let draft = format!(".{HISTORY}{DRAFT}");
                 files.write(&draft, &encode(&all[all.len().saturating_sub(KEPT)..]))?;
                 files.rename(&draft, HISTORY)?;
@@ -159,17 +159,17 @@ impl<F: StoreFiles> HistoryStore for Store<F> {
 }
 
 /// A copy. One that cannot be read counts as empty, and the next save replaces it.
-fn read<F: StoreFiles>(files: &StateDirectory<F>) -> BTreeMap<u64, HistoryEntry> {
+fn read<F: StoreFiles>(files: &StateDirectory<F>) -> LiteMap<u64, HistoryEntry> {
     match files.read(HISTORY, RECORD_BYTES) {
         Ok(bytes) => decode(&bytes),
-        Err(why) if why.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => LiteMap::new(),
         Err(why) => {
             if is_spoiled(&why) {
                 // It would be in the way of every entry to come.
                 let _ = files.remove(HISTORY);
             }
             warn!("`{}` cannot be read ({why}); what happened before is forgotten", files.shown(HISTORY));
-            BTreeMap::new()
+            LiteMap::new()
         }
     }
 }

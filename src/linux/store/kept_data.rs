@@ -1,16 +1,17 @@
 //! The record of the data of volumes that is kept while releases are on trial.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
+use crate::json::object;
 use crate::state::{AppId, DataState, KeptData};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct KeptDataFile {
     /// By app.
-    apps: BTreeMap<u32, KeptDataEntry>,
+    #[serde(with = "object")]
+    apps: LiteMap<u32, KeptDataEntry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -19,7 +20,8 @@ struct KeptDataEntry {
     release: String,
     begun: bool,
     /// A word for each volume.
-    volumes: BTreeMap<String, StateWord>,
+    #[serde(with = "object")]
+    volumes: LiteMap<String, StateWord>,
 }
 
 #[derive(Serialize)]
@@ -34,7 +36,7 @@ impl<'de> Deserialize<'de> for StateWord {
 }
 
 impl KeptDataFile {
-    pub(super) fn of(kept: &BTreeMap<AppId, KeptData>) -> Self {
+    pub(super) fn of(kept: &LiteMap<AppId, KeptData>) -> Self {
         let entry = |it: &KeptData| KeptDataEntry {
             release: it.release.clone(),
             begun: it.begun,
@@ -43,7 +45,7 @@ impl KeptDataFile {
         Self { apps: kept.iter().map(|(app, it)| (app.0, entry(it))).collect() }
     }
 
-    pub(super) fn into_state(self) -> BTreeMap<AppId, KeptData> {
+    pub(super) fn into_state(self) -> LiteMap<AppId, KeptData> {
         let volume = |(name, word): (String, StateWord)| Some((name, DataState::named(word.0)?));
         let state = |it: KeptDataEntry| KeptData {
             release: it.release,

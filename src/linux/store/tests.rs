@@ -25,8 +25,8 @@ fn target(document: &str) -> Target {
 }
 
 fn keys(generation: u32) -> Keys {
-    let generations = BTreeMap::from([(ServiceKey::new(AppId(1), "main"), generation)]);
-    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations, kept: BTreeMap::new() }
+    let generations = LiteMap::from_iter([(ServiceKey::new(AppId(1), "main"), generation)]);
+    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations, kept: LiteMap::new() }
 }
 
 const ME: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -64,8 +64,7 @@ async fn a_target_is_kept_once_and_what_cannot_be_read_of_it_is_put_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), Box::new(parse));
     let pulled = BTreeSet::from([ImageRef::new("a")]);
-    let both =
-        StoredTargets { wanted: Some(target("one")), last_good: Some(target("one")), good_apps: BTreeMap::new(), pulled };
+    let both = StoredTargets { wanted: Some(target("one")), last_good: Some(target("one")), good_apps: LiteMap::new(), pulled };
     store.save(&Record::Targets(Box::new(both.clone()))).await.unwrap();
     let text = std::fs::read_to_string(dir.path().join(TARGETS)).unwrap();
     assert_eq!(text.matches("\"one\"").count(), 1, "{text}");
@@ -162,13 +161,13 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
     let others = [
         Record::Pin(None),
         Record::Stopped(BTreeSet::new()),
-        Record::Awaiting(BTreeMap::new()),
+        Record::Awaiting(LiteMap::new()),
         Record::Trial(None),
         Record::BootConfig(Box::default()),
         Record::LocalMode(Box::default()),
         Record::TargetTrial(Box::default()),
-        Record::FailedReleases(BTreeMap::new()),
-        Record::KeptData(BTreeMap::new()),
+        Record::FailedReleases(LiteMap::new()),
+        Record::KeptData(LiteMap::new()),
     ];
     for record in records.iter().chain(&others) {
         Store::new(whole.path(), Box::new(parse)).save(record).await.unwrap();

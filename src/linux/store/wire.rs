@@ -1,7 +1,8 @@
 //! The file formats of the records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use litemap::LiteMap;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use super::{
     ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, FAILED_RELEASES, IDENTITY, IDENTITY_BACKUP, KEPT_DATA, KEYS, LOCAL_MODE,
     PIN, ParseTarget, STOPPED, TARGET_TRIAL, TARGETS, TRIAL,
 };
+use crate::json::object;
 use crate::linux::store::failed_releases::FailedReleasesFile;
 use crate::linux::store::kept_data::KeptDataFile;
 use crate::linux::store::local_mode::LocalModeFile;
@@ -91,8 +93,8 @@ pub(super) struct TargetsFile {
     #[serde(default)]
     good_is_wanted: bool,
     /// Documents of which an app's release was proven good, where the last good target has another one of that app.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    good_apps: BTreeMap<u32, String>,
+    #[serde(default, skip_serializing_if = "LiteMap::is_empty", with = "object")]
+    good_apps: LiteMap<u32, String>,
     #[serde(default)]
     pulled: Vec<String>,
 }
@@ -111,7 +113,8 @@ struct Service {
 #[derive(Serialize, Deserialize)]
 pub(super) struct AwaitingFile {
     /// Boot ids, by container.
-    containers: BTreeMap<String, String>,
+    #[serde(with = "object")]
+    containers: LiteMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,15 +127,18 @@ pub(super) struct StartCountFile {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct BootConfigFile {
-    written: BootVariables,
-    booted: BootVariables,
-    good: BootVariables,
+    written: Variables,
+    booted: Variables,
+    good: Variables,
     boot_id: String,
     undone: u32,
     starts: u32,
     #[serde(deserialize_with = "Option::deserialize")]
-    rejected: Option<BootVariables>,
+    rejected: Option<Variables>,
 }
+
+#[derive(Serialize, Deserialize)]
+struct Variables(#[serde(with = "object")] BootVariables);
 
 /// A damaged file must not make another device of this one.
 fn uuid<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
@@ -256,7 +262,7 @@ impl KeysFile {
             root: Secret::new(self.root),
             generations: generations
                 .map(|it| (ServiceKey::new(AppId(it.app), &it.service), it.generation))
-                .collect::<BTreeMap<_, _>>(),
+                .collect::<LiteMap<_, _>>(),
             kept: self.kept.into_iter().map(Kept::into_state).collect(),
         }
     }
@@ -322,11 +328,11 @@ impl StoppedFile {
 }
 
 impl AwaitingFile {
-    fn of(containers: &BTreeMap<ContainerId, String>) -> Self {
+    fn of(containers: &LiteMap<ContainerId, String>) -> Self {
         Self { containers: containers.iter().map(|(id, boot)| (id.0.clone(), boot.clone())).collect() }
     }
 
-    pub(super) fn into_state(self) -> BTreeMap<ContainerId, String> {
+    pub(super) fn into_state(self) -> LiteMap<ContainerId, String> {
         self.containers.into_iter().map(|(id, boot)| (ContainerId(id), boot)).collect()
     }
 }
@@ -344,11 +350,13 @@ impl StartCountFile {
 impl BootConfigFile {
     fn of(record: &BootConfigRecord) -> Self {
         let BootConfigRecord { written, booted, good, boot_id, undone, starts, rejected } = record.clone();
-        Self { written, booted, good, boot_id, undone, starts, rejected }
+        let [written, booted, good] = [written, booted, good].map(Variables);
+        Self { written, booted, good, boot_id, undone, starts, rejected: rejected.map(Variables) }
     }
 
     pub(super) fn into_state(self) -> BootConfigRecord {
         let Self { written, booted, good, boot_id, undone, starts, rejected } = self;
-        BootConfigRecord { written, booted, good, boot_id, undone, starts, rejected }
+        let [written, booted, good] = [written, booted, good].map(|it| it.0);
+        BootConfigRecord { written, booted, good, boot_id, undone, starts, rejected: rejected.map(|it| it.0) }
     }
 }

@@ -1,11 +1,11 @@
 //! Where what is taken over is stored: the state directory of an agent that does not run.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use litemap::LiteMap;
 use rustix::fs::{Gid, Uid};
 use rustix::process::geteuid;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -98,8 +98,8 @@ impl Heir {
         let before = own.keys.unwrap_or_else(|| Keys {
             device: self.device_key.clone().unwrap_or_else(random),
             root: random(),
-            generations: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            generations: LiteMap::new(),
+            kept: LiteMap::new(),
         });
         let mut keys = Keys { device: inheritance.device_key.clone().unwrap_or(before.device.clone()), ..before };
         keys.kept.extend(inheritance.service_keys.clone());

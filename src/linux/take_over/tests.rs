@@ -29,18 +29,18 @@ fn of_balena_supervisor_19_the_keys_and_the_target_are_taken_over() {
     let all = taken("supervisor-19.sqlite", None);
     assert_eq!(all.device_key, Some(Secret::new(KEY.to_owned())));
     let worker = KeptKey { app_uuid: of_app(300), key: Secret::new(WORKER_KEY.to_owned()) };
-    assert_eq!(all.service_keys, BTreeMap::from([(ServiceKey::new(AppId(300), "worker"), worker)]));
+    assert_eq!(all.service_keys, LiteMap::from_iter([(ServiceKey::new(AppId(300), "worker"), worker)]));
     let target = all.target.unwrap();
     assert_eq!(target.name.as_deref(), Some("kitchen"));
-    assert_eq!(target.config["SUPERVISOR_POLL_INTERVAL"], "900000");
+    assert_eq!(target.config[&"SUPERVISOR_POLL_INTERVAL".to_owned()], "900000");
     // The app of the host is left to it, and what a developer pushed is not the owner's.
     assert_eq!(target.apps.keys().collect::<Vec<_>>(), [&AppId(300)]);
     let app = &target.apps[&AppId(300)];
     assert_eq!((app.uuid.as_str(), app.name.as_str(), app.commit.as_deref()), (&*of_app(300), "app", Some("c1")));
     assert_eq!((app.release_id, app.volumes.len(), app.services.len()), (7, 1, 2));
-    let worker = &app.services["worker"];
+    let worker = &app.services[&"worker".to_owned()];
     assert_eq!((worker.id, worker.image_id, worker.image.as_str()), (2, 2, "tests/takeover:plain"));
-    assert_eq!(all.other_releases, BTreeMap::from([(AppId(300), "c0".to_owned())]));
+    assert_eq!(all.other_releases, LiteMap::from_iter([(AppId(300), "c0".to_owned())]));
     assert_eq!(all.uuid, None, "it is in config.json");
     assert!(all.notes.iter().any(|it| it.contains("the key of service gone of app 8")), "{:?}", all.notes);
 }
@@ -99,7 +99,7 @@ fn of_2017_the_key_the_uuid_and_the_apps_with_their_owners_variables_are_taken_o
     assert_eq!(all.uuid.as_deref(), Some(UUID));
     let target = all.target.unwrap();
     assert_eq!(target.name.as_deref(), Some("kitchen"));
-    assert_eq!(target.config["SUPERVISOR_POLL_INTERVAL"], "60000");
+    assert_eq!(target.config[&"SUPERVISOR_POLL_INTERVAL".to_owned()], "60000");
     assert_eq!(target.apps.keys().collect::<Vec<_>>(), [&AppId(300)], "301 was to be removed");
     let app = &target.apps[&AppId(300)];
     assert_eq!((app.name.as_str(), app.commit.as_deref()), ("app", Some("c1")));

@@ -1,10 +1,11 @@
 //! Reads a target-state file, or a compose file with what it names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 
 use crate::document::compose_file::{self, ComposePath};
@@ -46,7 +47,7 @@ fn read_compose(path: ComposePath<'_>) -> (Result<Target, String>, BTreeSet<Path
         return (Err(MISSING.to_owned()), BTreeSet::new());
     }
     // A variable that is not text cannot stand in a file.
-    let agent: BTreeMap<String, String> =
+    let agent: LiteMap<String, String> =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     let reading = compose_file::read(path, &agent, &mut |path| {
         if path.exists() { read_bytes(path).map(Some) } else { Ok(None) }

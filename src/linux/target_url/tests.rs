@@ -1,7 +1,7 @@
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use litemap::LiteMap;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(900);
 /// A web server whose answers are set by tests, by path.
 #[derive(Default)]
 struct Web {
-    answers: RefCell<BTreeMap<String, String>>,
+    answers: RefCell<LiteMap<String, String>>,
     /// The requests, each the path and its ETag.
     seen: RefCell<Vec<(String, Option<String>)>>,
     heads: RefCell<Vec<String>>,

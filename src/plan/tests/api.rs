@@ -9,12 +9,12 @@ fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_
     let keys = Keys {
         device: Secret::from_bytes([2; 32]),
         root: Secret::from_bytes([1; 32]),
-        generations: BTreeMap::new(),
-        kept: BTreeMap::new(),
+        generations: LiteMap::new(),
+        kept: LiteMap::new(),
     };
     let gets_variables = |words: &str, label: Option<&str>, shape: Generation| {
         let mut target = parse_target(words);
-        for app in target.apps.values_mut() {
+        for app in target.apps.iter_mut().map(|(_, it)| it) {
             app.shape = shape;
             let web = app.services.get_mut("web").unwrap();
             if let Some(label) = label {
@@ -23,7 +23,7 @@ fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_
             }
         }
         let completed = inject_supervisor_env(&target, &Device::default(), &keys);
-        let env = &completed.apps[&AppId(1)].services["web"].config.env;
+        let env = &completed.apps[&AppId(1)].services[&"web".to_owned()].config.env;
         let names = ["SUPERVISOR_API_KEY", "SUPERVISOR_HOST", "SUPERVISOR_PORT", "SUPERVISOR_ADDRESS"];
         let gets_variables =
             ["RESIN", "BALENA"].iter().flat_map(|prefix| names.map(|name| env.contains_key(&format!("{prefix}_{name}"))));

@@ -1,9 +1,9 @@
 //! Leases of an app, which hold up what a lock file of one of its services would hold up.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use litemap::LiteMap;
 
 use super::model::{story, story_of};
 use crate::state::lease::{Lease, Leases};
@@ -16,8 +16,8 @@ fn lease(owner: &str, minutes: u32) -> Lease {
 }
 
 fn leases(app: u32, all: &[Lease]) -> Leases {
-    let of_app: BTreeMap<_, _> = all.iter().map(|it| (it.owner.clone(), it.clone())).collect();
-    BTreeMap::from([(AppId(app), of_app)])
+    let of_app: LiteMap<_, _> = all.iter().map(|it| (it.owner.clone(), it.clone())).collect();
+    LiteMap::from_iter([(AppId(app), of_app)])
 }
 
 fn leased(_: &mut Overrides, current: &mut Current) {

@@ -13,7 +13,7 @@ const PUSHED: AppId = AppId(7);
 fn target(owners: &str, pushed: &str, local: LocalApps) -> Target {
     let mut target = parse_target(owners);
     if !pushed.is_empty() {
-        for mut app in parse_target(pushed).apps.into_values() {
+        for mut app in parse_target(pushed).apps.into_iter().map(|(_, it)| it) {
             (app.id, app.uuid, app.name) = (PUSHED, "7".to_owned(), "localapp".to_owned());
             target.apps.insert(app.id, app);
         }

@@ -1,7 +1,9 @@
 //! A model of a device, described in words: how its engine executes steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use crate::plan::{container_name, plan};
 use crate::state::app::Generation;
@@ -169,7 +171,7 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         restart: spec.config.restart,
         started: None,
         networks: None,
-        shares: spec.config.shares().map(|(namespace, owner)| (namespace, spec.owners[owner].clone())).collect(),
+        shares: spec.config.shares().map(|(namespace, owner)| (namespace, spec.owners[&owner.to_owned()].clone())).collect(),
         ports: spec.config.ports.iter().map(|it| it.at(spec.ports[it])).collect(),
         is_port_taken: false,
         before_update: UpdateHook::of_labels(&spec.config.labels).unwrap(),
@@ -198,7 +200,7 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
         image: ImageRef::new(image),
         image_id: 1,
         running: true,
-        depends_on: BTreeMap::new(),
+        depends_on: LiteMap::new(),
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
         update_window: None,
@@ -296,9 +298,9 @@ pub(super) fn empty_app() -> App {
         name: "app".to_owned(),
         commit: Some("one".to_owned()),
         release_id: 1,
-        services: std::collections::BTreeMap::new(),
+        services: litemap::LiteMap::new(),
         networks: std::iter::once(("default".to_owned(), NetworkConfig::default())).collect(),
-        volumes: std::collections::BTreeMap::new(),
+        volumes: litemap::LiteMap::new(),
         snapshots: std::collections::BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,

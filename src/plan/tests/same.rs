@@ -19,7 +19,7 @@ fn target(config: &ContainerConfig) -> Target {
 /// A device that runs a container of ours, created from a target, on an image with configuration `base`.
 fn device(target: &Target, base: &ContainerConfig) -> Current {
     let mut current = parse_device("web web:1 running");
-    let web = &target.apps[&AppId(1)].services["web"];
+    let web = &target.apps[&AppId(1)].services[&"web".to_owned()];
     let container = &mut current.containers[0];
     container.made = Origin::Ours(web.config.hash("web:1"));
     let hash = web.config.effective_hash(base, "web:1");

@@ -1,6 +1,6 @@
 //! A machine whose boots are counted.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::*;
 use crate::reconcile::testing::TestWorld;
@@ -28,7 +28,7 @@ impl Board {
     /// The target wants these variables. Returns whether a boot is asked for.
     async fn wants(&mut self, variables: &[(&str, &str)]) -> bool {
         let prefixed = variables.iter().map(|(key, value)| (format!("HOST_CONFIG_{key}"), (*value).to_owned()));
-        self.target.config = prefixed.collect::<BTreeMap<_, _>>();
+        self.target.config = prefixed.collect::<LiteMap<_, _>>();
         self.observe().await
     }
 

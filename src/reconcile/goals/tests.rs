@@ -1,5 +1,6 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use litemap::LiteMap;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -29,7 +30,7 @@ impl Scene {
     fn new(target: &str, device: &str) -> Self {
         let mut scene = Self {
             target: parse_target(target),
-            observed: Observed::new(BTreeMap::new(), Schedule::new(Duration::from_secs(60))),
+            observed: Observed::new(LiteMap::new(), Schedule::new(Duration::from_secs(60))),
             overrides: ActiveOverrides::new(BTreeSet::new()),
             work: Work::default(),
             since: Instant::now(),
@@ -182,7 +183,7 @@ fn a_stop_is_done_when_nothing_runs_and_the_locks_are_released() {
     assert_eq!(Scene::requested("web web:1", "web web:1 running", stop("web")).stop("web"), None);
     let mut scene = Scene::requested("web web:1", "web web:1 exited", stop("web"));
     assert_eq!(scene.stop("web"), Some(Ok("web-0".to_owned())));
-    scene.observed.update_locks([(APP, LockState::Ours(["web".to_owned()].into()))].into());
+    scene.observed.update_locks([(APP, LockState::Ours(["web".to_owned()].into()))].into_iter().collect());
     scene.replan();
     assert_eq!(scene.stop("web"), None, "our locks are not released yet");
 }

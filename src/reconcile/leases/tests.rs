@@ -8,7 +8,7 @@ fn terms(owner: &str, seconds: u32) -> LeaseTerms {
 }
 
 fn owners(tracker: &LeaseTracker) -> Vec<&str> {
-    tracker.all().get(&APP).into_iter().flat_map(|it| it.keys()).map(String::as_str).collect()
+    tracker.all().get(&APP).into_iter().flat_map(LiteMap::keys).map(String::as_str).collect()
 }
 
 #[test]
@@ -38,13 +38,13 @@ fn the_same_owner_renews_its_lease_also_to_a_shorter_one() {
 fn a_clock_that_is_set_moves_the_end_that_people_see_and_no_other() {
     let mut tracker = LeaseTracker::default();
     let before = tracker.grant(APP, terms("a", 600), HOUR, 1000).unwrap();
-    let ends_secs = |tracker: &LeaseTracker| tracker.all()[&APP]["a"].ends_secs;
+    let ends_secs = |tracker: &LeaseTracker| tracker.all()[&APP][&"a".to_owned()].ends_secs;
     // Within a second of each other: the reading flickers.
     tracker.refresh(HOUR + Duration::from_millis(900), 1001);
     assert_eq!(ends_secs(&tracker), 1600);
     tracker.refresh(HOUR + Duration::from_secs(10), 900_000);
     assert_eq!(ends_secs(&tracker), 900_590);
-    assert_eq!(tracker.all()[&APP]["a"].ends_up, before.ends_up);
+    assert_eq!(tracker.all()[&APP][&"a".to_owned()].ends_up, before.ends_up);
 }
 
 #[test]

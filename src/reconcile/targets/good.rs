@@ -1,8 +1,9 @@
 //! The last good release of each app, and the apps that went back to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use tracing::warn;
 
 use super::TargetTracker;
@@ -13,7 +14,7 @@ use crate::state::{App, AppId, FailedRelease, ReleaseTrial, Service, Target};
 
 impl TargetTracker {
     /// The same, with the releases that failed, as stored.
-    pub(in crate::reconcile) fn with_failed_releases(self, failed: BTreeMap<AppId, FailedRelease>) -> Self {
+    pub(in crate::reconcile) fn with_failed_releases(self, failed: LiteMap<AppId, FailedRelease>) -> Self {
         Self { releases: self.releases.with_failed(failed), ..self }
     }
 
@@ -192,7 +193,7 @@ impl TargetTracker {
     }
 
     /// What is known of the release of each app that goes back when a new one fails. `None`: it is on trial.
-    pub(in crate::reconcile) fn trials(&self) -> BTreeMap<AppId, Option<ReleaseTrial>> {
+    pub(in crate::reconcile) fn trials(&self) -> LiteMap<AppId, Option<ReleaseTrial>> {
         let apps = self.wanted().into_iter().flat_map(|it| it.apps.values()).filter(|it| self.rolls_back(it.id));
         let trial = |app: &App| match (self.failure_of(app.id), self.rollback_of(app.id)) {
             (Some(failed), Some(good)) => Some(ReleaseTrial::RolledBack(Arc::clone(failed), good.commit.clone())),

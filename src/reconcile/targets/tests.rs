@@ -1,5 +1,6 @@
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use super::*;
 use crate::reconcile::testing::{APP, TestWorld, act, key, parse_device, parse_target, pull};
@@ -33,7 +34,7 @@ pub(super) fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> Ta
         service_verbs: BTreeSet::new(),
     };
     let trial = wanted.map(|it| StartCount { document: target(it).fingerprint(), starts: trial });
-    let keys = Keys { device: secret(2), root: secret(1), generations: BTreeMap::new(), kept: BTreeMap::new() };
+    let keys = Keys { device: secret(2), root: secret(1), generations: LiteMap::new(), kept: LiteMap::new() };
     let pulled = [wanted, good]
         .into_iter()
         .flatten()
@@ -42,7 +43,7 @@ pub(super) fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> Ta
         pulled: pulled.collect(),
         wanted: wanted.map(target),
         last_good: good.map(target),
-        good_apps: BTreeMap::new(),
+        good_apps: LiteMap::new(),
     };
     TargetTracker::new(settings, Identity { uuid: "uuid".to_owned() }, keys, stored, trial)
 }
@@ -107,11 +108,11 @@ async fn releases_of_a_rejected_target_are_published_until_another_is_accepted()
     let world = TestWorld::default();
     let mut targets = stored(Some("release two\nweb web:2"), Some("release one\nweb web:1"), StartCount::MAX_STARTS + 1);
     let published = || world.publish.borrow().rejected_releases.clone();
-    let commit = |it: &str| BTreeMap::from([("app".to_owned(), it.to_owned())]);
+    let commit = |it: &str| LiteMap::from_iter([("app".to_owned(), it.to_owned())]);
     start(&mut targets, &world).await;
     assert_eq!(published(), commit("two"));
     assert!(targets.accept(target("release three\nweb web:3"), &world.context()).await);
-    assert_eq!(published(), BTreeMap::new());
+    assert_eq!(published(), LiteMap::new());
     assert!(!targets.accept(with_contract("release four\nweb web:2\ndb db:2", false), &world.context()).await);
     assert_eq!(published(), commit("four"));
 }

@@ -1,5 +1,4 @@
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -92,7 +91,7 @@ fn a_request_says_which_service_it_stops_and_whether_it_restarts() {
 #[tokio::test]
 async fn requests_that_came_too_early_are_handled_once_and_in_their_order() {
     let mut requests = PendingRequests::new();
-    let rejected = |why: &str| Request::Rejected(RejectedDocument { why: why.to_owned(), releases: BTreeMap::new() });
+    let rejected = |why: &str| Request::Rejected(RejectedDocument { why: why.to_owned(), releases: LiteMap::new() });
     requests.defer(rejected("first"));
     requests.defer(rejected("second"));
     let [Request::Rejected(first), Request::Rejected(second)] = &requests.take_deferred()[..] else { unreachable!() };

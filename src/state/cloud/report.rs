@@ -1,7 +1,6 @@
 //! Reports of the current state (`PATCH /device/v3/state`).
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::state::Secret;
@@ -32,9 +31,9 @@ pub struct RefusedPart {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceReport {
     /// Fields of the device, by their names in the cloud.
-    pub fields: BTreeMap<&'static str, ReportValue>,
+    pub fields: LiteMap<&'static str, ReportValue>,
     /// Its apps, by uuid.
-    pub apps: BTreeMap<String, AppReport>,
+    pub apps: LiteMap<String, AppReport>,
 }
 
 impl DeviceReport {
@@ -66,7 +65,7 @@ pub struct AppReport {
     /// The commit of the release that runs.
     pub release_uuid: Option<String>,
     /// The release of the target, by its commit.
-    pub releases: BTreeMap<String, ReleaseReport>,
+    pub releases: LiteMap<String, ReleaseReport>,
 }
 
 /// A release of the target.
@@ -75,7 +74,7 @@ pub struct ReleaseReport {
     /// `rejected`, `downloading`, `downloaded`, `applying changes`, `aborted` or `done`.
     pub update_status: Option<&'static str>,
     /// Its services, by name.
-    pub services: BTreeMap<String, ServiceReport>,
+    pub services: LiteMap<String, ServiceReport>,
 }
 
 /// A service of a release.

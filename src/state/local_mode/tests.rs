@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::*;
 use crate::state::App;
@@ -19,9 +19,9 @@ fn pushed(apps: &[u32]) -> Target {
         name: "localapp".to_owned(),
         commit: Some("10ca12e1ea5e".to_owned()),
         release_id: 1,
-        services: BTreeMap::new(),
-        networks: BTreeMap::new(),
-        volumes: BTreeMap::new(),
+        services: LiteMap::new(),
+        networks: LiteMap::new(),
+        volumes: LiteMap::new(),
         snapshots: std::collections::BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,

@@ -18,7 +18,7 @@ fn secs(year: i64, month: i64, day: i64, hour: i64, minute: i64) -> i64 {
 
 /// The device's own zone.
 fn known(offsets: Result<Vec<ZoneOffset>, String>) -> KnownZones {
-    [(None, offsets)].into()
+    [(None, offsets)].into_iter().collect()
 }
 
 /// The state in UTC, or in Berlin around a change of its clocks.

@@ -35,7 +35,7 @@ fn actions_are_counted_by_kind_and_outcome_with_the_time_they_took() {
     let starts = ActionCounts { done: 1, failed: 1, cancelled: 0, time: Duration::from_secs(5) };
     let pulls = ActionCounts { done: 0, failed: 0, cancelled: 1, time: Duration::from_secs(1) };
     let expected = [(ACTION, starts), (ActionKind { action: "pull", object: "image" }, pulls)];
-    assert_eq!(counts.actions, expected.into());
+    assert_eq!(counts.actions, expected.into_iter().collect());
     assert_eq!((starts.ended(), pulls.ended()), (2, 1));
 }
 

@@ -3,11 +3,12 @@
 //! One pass reads each container's log from a cursor to its end. A client that follows the log is then sent what was written
 //! meanwhile; see [`Joining`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
+use litemap::LiteMap;
 use tokio::sync::mpsc;
 
 use crate::followers::is_sent;
@@ -179,7 +180,7 @@ impl Joining {
 
 /// How far each container's log was read.
 #[derive(Default)]
-pub(super) struct ReadBefore(BTreeMap<ContainerId, LogCursor>);
+pub(super) struct ReadBefore(LiteMap<ContainerId, LogCursor>);
 
 impl ReadBefore {
     pub(super) fn of(containers: &[PastContainer]) -> Self {

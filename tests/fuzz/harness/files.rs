@@ -2,12 +2,14 @@
 //!
 //! A file tree is encoded as text, a line for each file: a letter for its type, its path, and its contents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::config::{Config, Provisioning, RawSettings, SettingsFile};
 use boardkeeper::document;
@@ -64,7 +66,7 @@ pub fn locks(data: &[u8]) {
     let locks = Locks::new(&lab.path("root"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let apps = [(APP, LockHolders::All)].into();
+        let apps = [(APP, LockHolders::All)].into_iter().collect();
         let key = ServiceKey::new(APP, "main");
         let _ = locks.observe(&apps).await;
         let _ = locks.expect_hand_over(&key).await;
@@ -100,7 +102,7 @@ pub fn records(data: &[u8]) {
             assert!(is_device_key(keys.device.reveal()) && is_root(keys.root.reveal()));
         }
         let (device, root) = (Secret::new("d1".repeat(32)), Secret::new("e2".repeat(32)));
-        let keys = Keys { device, root, generations: BTreeMap::new(), kept: BTreeMap::new() };
+        let keys = Keys { device, root, generations: LiteMap::new(), kept: LiteMap::new() };
         store.save(&Record::Keys(keys.clone())).await.expect("there is room");
         store.save(&Record::Identity(Identity { uuid: super::UUID.to_owned() })).await.expect("there is room");
         let again = open().load().await.expect("it is loaded");

@@ -1,8 +1,9 @@
 //! Whole connections: heads, bodies, chunks, and bytes that are none of these, through the server and the router.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+
+use litemap::LiteMap;
 
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::http;
@@ -109,8 +110,8 @@ fn known() -> Status {
     let keys = Keys {
         device: Secret::new(KEY.repeat(64)),
         root: Secret::new("r".repeat(64)),
-        generations: BTreeMap::new(),
-        kept: BTreeMap::new(),
+        generations: LiteMap::new(),
+        kept: LiteMap::new(),
     };
     let access =
         keys.access([Grant { service: ServiceKey::new(AppId(1), "main"), app_uuid: "1".to_owned(), reach: KeyScope::App }]);

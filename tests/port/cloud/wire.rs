@@ -114,11 +114,12 @@ async fn a_report_is_as_it_was_recorded_and_packed_where_that_is_shorter() {
         download_progress: progress,
     };
     let services = [("main".to_owned(), service("Downloading", Some(37))), ("side".to_owned(), service("Running", None))];
-    let release = ReleaseReport { update_status: Some("downloading"), services: services.into() };
-    let app = AppReport { release_uuid: Some("19c4".to_owned()), releases: [("19c4".to_owned(), release)].into() };
-    let report = DeviceReport { fields: fields.into(), apps: [("797e".to_owned(), app)].into() };
+    let release = ReleaseReport { update_status: Some("downloading"), services: services.into_iter().collect() };
+    let app =
+        AppReport { release_uuid: Some("19c4".to_owned()), releases: [("19c4".to_owned(), release)].into_iter().collect() };
+    let report = DeviceReport { fields: fields.into_iter().collect(), apps: [("797e".to_owned(), app)].into_iter().collect() };
     client.report(&account, &report).await.unwrap();
-    let one = DeviceReport { fields: [("cpu_temp", ReportValue::Number(48))].into(), ..DeviceReport::default() };
+    let one = DeviceReport { fields: [("cpu_temp", ReportValue::Number(48))].into_iter().collect(), ..DeviceReport::default() };
     client.report(&account, &one).await.unwrap();
     let heard = server.heard();
     assert_eq!(heard[0].line, "PATCH /device/v3/state");

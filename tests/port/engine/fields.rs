@@ -1,9 +1,11 @@
 //! Container configurations: what the engine is sent, and what is read back of a container that another program created.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::process::Command;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::port::Engine as _;
 use boardkeeper::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, Propagation, RestartPolicy};
@@ -20,7 +22,7 @@ fn texts<C: FromIterator<String>>(list: &[&str]) -> C {
     list.iter().map(|it| (*it).to_owned()).collect()
 }
 
-fn pairs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
+fn pairs(list: &[(&str, &str)]) -> LiteMap<String, String> {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
@@ -58,7 +60,7 @@ fn rich() -> ContainerConfig {
         devices: texts(&["/dev/null:/dev/mine:rw"]),
         device_cgroup_rules: texts(&["c 1:3 r"]),
         group_add: texts(&["20"]),
-        ulimits: BTreeMap::from([("nofile".into(), (512, 1024))]),
+        ulimits: LiteMap::from_iter([("nofile".into(), (512, 1024))]),
         sysctls: pairs(&[("net.ipv4.ip_unprivileged_port_start", "80")]),
         pid: Some("host".into()),
         ipc: "private".into(),
@@ -69,7 +71,7 @@ fn rich() -> ContainerConfig {
         cpuset: "0".into(),
         pids_limit: 50,
         oom_score_adj: 300,
-        networks: BTreeMap::from([
+        networks: LiteMap::from_iter([
             (
                 "default".into(),
                 NetworkAttachment {
@@ -245,8 +247,10 @@ async fn a_container_of_the_richest_kind_runs() {
 async fn what_says_nothing_is_read_back_as_nothing() {
     let Some(lab) = Real::up() else { return };
     surroundings(&lab).await;
-    let networks =
-        BTreeMap::from([("default".into(), NetworkAttachment { aliases: texts(&["main"]), ..NetworkAttachment::default() })]);
+    let networks = LiteMap::from_iter([(
+        "default".into(),
+        NetworkAttachment { aliases: texts(&["main"]), ..NetworkAttachment::default() },
+    )]);
     for config in [
         ContainerConfig { networks, ..ContainerConfig::default() },
         ContainerConfig { network_mode: NetworkMode::Host, privileged: true, ..ContainerConfig::default() },
@@ -318,7 +322,7 @@ async fn a_container_of_the_other_supervisor_is_read_as_its_document() {
         command: Some(texts(&["sleep", "1000"])),
         env: pairs(&[("RESIN", "1")]),
         labels: pairs(&[("io.balena.features.supervisor-api", "1")]),
-        networks: BTreeMap::from([(
+        networks: LiteMap::from_iter([(
             "default".into(),
             NetworkAttachment { aliases: texts(&["main"]), ..NetworkAttachment::default() },
         )]),
@@ -367,13 +371,13 @@ async fn a_container_just_created_is_as_an_inspection_describes_it() {
         config
     };
     let on_host =
-        ContainerConfig { network_mode: NetworkMode::Host, networks: BTreeMap::new(), ports: BTreeSet::new(), ..alone() };
+        ContainerConfig { network_mode: NetworkMode::Host, networks: LiteMap::new(), ports: BTreeSet::new(), ..alone() };
     let configs = [
         ("rich", alone()),
         ("plain", ContainerConfig::default()),
         ("always", ContainerConfig { restart: RestartPolicy::Always, health: None, ..alone() }),
         ("unless", ContainerConfig { restart: RestartPolicy::UnlessStopped, mounts: BTreeSet::new(), ..alone() }),
-        ("host", ContainerConfig { hostname: None, domainname: None, sysctls: BTreeMap::new(), ..on_host }),
+        ("host", ContainerConfig { hostname: None, domainname: None, sysctls: LiteMap::new(), ..on_host }),
     ];
     for (service, config) in configs {
         let spec = made_from(lab.image(), service, config);

@@ -145,7 +145,7 @@ async fn printed(lab: &Real, service: &str, script: &str, driver: &str, tty: boo
     spec.config.command = Some(vec!["sh".into(), "-c".into(), script.into()]);
     spec.config.restart = RestartPolicy::No;
     spec.config.tty = tty;
-    spec.config.logging = Some(Logging { driver: driver.into(), options: [].into() });
+    spec.config.logging = Some(Logging { driver: driver.into(), options: [].into_iter().collect() });
     spec.hash = spec.config.hash(spec.image.as_str());
     take(lab, EngineAction::Create(Box::new(spec))).await.unwrap();
     let id = which(lab, service).await;

@@ -240,11 +240,11 @@ async fn networks_are_read_back_as_they_were_asked_for() {
         subnet: "10.99.0.0/16".into(),
         gateway: Some("10.99.0.1".into()),
         ip_range: Some("10.99.8.0/24".into()),
-        aux_addresses: [("host".to_owned(), "10.99.8.5".to_owned())].into(),
+        aux_addresses: [("host".to_owned(), "10.99.8.5".to_owned())].into_iter().collect(),
     }];
     rich.config.internal = true;
-    rich.config.labels = [("mine".to_owned(), "yes".to_owned())].into();
-    rich.config.options = [("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())].into();
+    rich.config.labels = [("mine".to_owned(), "yes".to_owned())].into_iter().collect();
+    rich.config.options = [("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())].into_iter().collect();
     let mut name_only = network("zero");
     name_only.config.config_only = true;
     for it in [&rich, &name_only, &own] {

@@ -1,7 +1,9 @@
 //! The cloud: one fleet and its devices. It lies, dies, repeats itself, asks to wait and loses answers.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::document;
 use boardkeeper::port::{self, CloudError, TargetAnswer, TargetTag};
@@ -29,9 +31,9 @@ const MOST_POLLS: usize = 65;
 /// The cloud.
 pub(crate) struct CloudModel {
     /// Devices, by uuid.
-    pub(crate) devices: BTreeMap<String, CloudDevice>,
+    pub(crate) devices: LiteMap<String, CloudDevice>,
     /// The tags of the one device that lives.
-    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) tags: LiteMap<String, String>,
     /// Whose targets the device applies.
     pub(crate) targets_from: TargetOrigin,
     /// The device is frozen until then.
@@ -54,7 +56,7 @@ pub(crate) struct CloudModel {
     /// An older target, which a cache gives.
     cached: Option<Target>,
     /// Fingerprints of the targets that were given, by ETag.
-    given: BTreeMap<String, String>,
+    given: LiteMap<String, String>,
     /// Releases that documents named, by app and commit.
     pub(super) named: BTreeSet<(String, String)>,
     pub(super) refusals: VecDeque<(Instant, String)>,
@@ -93,8 +95,8 @@ impl CloudModel {
     /// A fleet without devices.
     pub(crate) fn new(rng: Rng) -> Self {
         Self {
-            devices: BTreeMap::new(),
-            tags: BTreeMap::new(),
+            devices: LiteMap::new(),
+            tags: LiteMap::new(),
             targets_from: TargetOrigin::File,
             frozen_until: None,
             stale_etags: false,
@@ -106,7 +108,7 @@ impl CloudModel {
             reports: 0,
             rng,
             cached: None,
-            given: BTreeMap::new(),
+            given: LiteMap::new(),
             named: BTreeSet::new(),
             refusals: VecDeque::new(),
             reported: DeviceReport::default(),
@@ -381,7 +383,7 @@ impl port::Cloud for Sim {
             if key.reveal() != PROVISIONING_KEY {
                 return Err(refused(401, "Unauthorized"));
             }
-            let device = model.cloud.devices.values_mut().find(|it| it.id == id);
+            let device = model.cloud.devices.iter_mut().map(|(_, it)| it).find(|it| it.id == id);
             let device = device.ok_or_else(|| refused(404, "there is no such device"))?;
             new.reveal().clone_into(&mut device.key);
             model.hit(Mark::KeyExchanged);
@@ -443,7 +445,7 @@ impl port::Cloud for Sim {
         self.request(TrafficPurpose::Registration, tags).await
     }
 
-    async fn set_tags(&self, account: &CloudAccount, tags: &BTreeMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, account: &CloudAccount, tags: &LiteMap<String, String>) -> Result<(), CloudError> {
         let set = |model: &mut Model| {
             if !model.cloud.knows(account) {
                 return Err(refused(401, ""));

@@ -74,7 +74,7 @@ fn service(it: &Service) -> Value {
         "image_id": it.image_id,
         "image": it.image.as_str(),
         "running": it.running,
-        "environment": config.env,
+        "environment": config.env.iter().collect::<BTreeMap<_, _>>(),
         "labels": labels(it),
         "composition": composition,
     })
@@ -129,14 +129,14 @@ pub(crate) fn misread(target: &Target) -> Option<String> {
         found.config.labels.clone_from(&meant.config.labels);
         // The model leaves out the default network, and the service's own name on each.
         found.config.networks.retain(|network, _| network != "default");
-        found.config.networks.values_mut().for_each(|it| it.aliases.clear());
+        found.config.networks.iter_mut().for_each(|(_, it)| it.aliases.clear());
         if found != *meant {
             return Some(format!("{name}: {:?}; {found:?}, meant {meant:?}", found.config.differences(&meant.config)));
         }
     }
     let bare = |target: &Target| {
         let mut apps = target.apps.clone();
-        for app in apps.values_mut() {
+        for (_, app) in &mut apps {
             app.services.clear();
         }
         (apps, target.config.clone())

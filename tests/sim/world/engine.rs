@@ -182,7 +182,7 @@ impl EngineModel {
     /// A container, in the form in which this engine reports it.
     fn told(&self, it: &SimContainer) -> Container {
         let mut view = it.view.clone();
-        view.networks = Some(Self::attached(it).clone());
+        view.networks = Some(Self::attached(it).clone().into_iter().collect());
         let owners = view.shares.values().filter_map(|id| self.containers.get(id));
         view.shares_since = owners.filter(|it| it.view.phase == ContainerPhase::Running).filter_map(|it| it.view.started).max();
         view.is_orphaned = !view.shares.values().all(|id| self.containers.contains_key(id));

@@ -1,7 +1,9 @@
 //! Hooks before updates: commands of services that succeed, fail or hang.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::plan::inject_supervisor_env;
 use boardkeeper::port::EngineError;
@@ -27,7 +29,7 @@ pub(crate) struct HookBehaviour {
     /// In lives of chance: while there are faults, some runs fail or hang.
     pub(crate) chance: Option<Rng>,
     /// How often each container's hook succeeded.
-    pub(crate) succeeded: BTreeMap<ContainerId, u32>,
+    pub(crate) succeeded: LiteMap<ContainerId, u32>,
     /// For which updates hooks succeeded, as the agent that runs may remember: the container, and the wanted configuration.
     remembered: BTreeSet<(ContainerId, ConfigHash)>,
     /// A client had a target tried: what goes back from it has no hooks.
@@ -43,7 +45,7 @@ impl HookBehaviour {
 
 /// Gives every service a hook.
 pub(super) fn give(target: &mut Target, command: &str) {
-    for service in target.apps.values_mut().flat_map(|it| it.services.values_mut()) {
+    for (_, service) in target.apps.iter_mut().flat_map(|(_, it)| &mut it.services) {
         service.config.labels.insert(BEFORE_UPDATE_LABEL.to_owned(), command.to_owned());
         service.config.labels.insert(BEFORE_UPDATE_TIMEOUT_LABEL.to_owned(), "20s".to_owned());
     }

@@ -1,7 +1,8 @@
 //! What programs were granted: leases of apps, which no restart of the agent ends and every boot does.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::state::AppId;
 use boardkeeper::state::lease::Leases;
@@ -18,7 +19,7 @@ pub(crate) struct LeaseBook {
     pub(crate) are_asked_for: bool,
     pub(crate) rng: Rng,
     /// When each begins and ends at the earliest, by app and owner.
-    granted: BTreeMap<AppId, BTreeMap<String, Granted>>,
+    granted: LiteMap<AppId, LiteMap<String, Granted>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +30,12 @@ struct Granted {
 
 impl LeaseBook {
     pub(super) const fn new(rng: Rng) -> Self {
-        Self { are_asked_for: false, rng, granted: BTreeMap::new() }
+        Self { are_asked_for: false, rng, granted: LiteMap::new() }
     }
 
     /// Whether a client knows that it has a lease of an app, and that long already.
     pub(crate) fn lasts(&self, app: AppId, since: Duration) -> bool {
-        let of_app = self.granted.get(&app).into_iter().flat_map(|it| it.values());
+        let of_app = self.granted.get(&app).into_iter().flat_map(LiteMap::values);
         of_app.into_iter().any(|it| it.ends > Instant::now() && it.begins.elapsed() >= since)
     }
 }
@@ -57,7 +58,7 @@ impl Model {
 
     /// The agent is killed while leases last.
     pub(super) fn leases_outlive_the_agent(&mut self) {
-        if self.leases.granted.values().flat_map(|it| it.values()).any(|it| it.ends > Instant::now()) {
+        if self.leases.granted.values().flat_map(LiteMap::values).any(|it| it.ends > Instant::now()) {
             self.hit(Mark::CutInLease);
         }
     }
@@ -71,10 +72,10 @@ impl Model {
     pub(super) fn lasting_leases(&self) -> Leases {
         let mut leases = self.disk.kept.leases.leases.clone();
         let up = self.up();
-        leases.retain(|_, it| {
+        for (_, it) in &mut leases {
             it.retain(|_, lease| lease.ends_up > up);
-            !it.is_empty()
-        });
+        }
+        leases.retain(|_, it| !it.is_empty());
         leases
     }
 

@@ -1,8 +1,10 @@
 //! Update locks in a directory that a reboot empties, and the signals of a hand-over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::port::{LockError, Locks};
 use boardkeeper::state::{AppId, ContainerRef, EngineAction, Force, HeldLock, LockHolders, LockState as Held, ServiceKey};
@@ -15,9 +17,9 @@ use super::{Model, Sim};
 #[derive(Debug, Default)]
 pub(crate) struct LockDir {
     /// Who holds the lock of a service.
-    pub(crate) held: BTreeMap<ServiceKey, Holder>,
+    pub(crate) held: LiteMap<ServiceKey, Holder>,
     /// The name of the lock file, where a service uses another than the usual one.
-    pub(crate) files: BTreeMap<ServiceKey, String>,
+    pub(crate) files: LiteMap<ServiceKey, String>,
     /// Services whose new container said it is ready.
     pub(crate) ready: BTreeSet<ServiceKey>,
     /// Observing them fails.
@@ -92,7 +94,7 @@ impl LockDir {
     }
 
     /// Who holds the locks of these apps.
-    pub(crate) fn seen(&self, apps: &BTreeMap<AppId, LockHolders>) -> BTreeMap<AppId, Held> {
+    pub(crate) fn seen(&self, apps: &LiteMap<AppId, LockHolders>) -> LiteMap<AppId, Held> {
         let of = |(app, holders): (&AppId, &LockHolders)| {
             let ours: BTreeSet<_> = self.agents(*app).map(|key| key.service.clone()).collect();
             match self.first(*app, holders) {
@@ -200,7 +202,7 @@ impl Drop for Taking<'_> {
 }
 
 impl Locks for Sim {
-    async fn observe(&self, apps: &BTreeMap<AppId, LockHolders>) -> Result<BTreeMap<AppId, Held>, LockError> {
+    async fn observe(&self, apps: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, Held>, LockError> {
         self.pass(1, 20).await;
         self.with(|model| {
             model.stuck("look at the locks of", AppId(0))?;

@@ -42,7 +42,7 @@ impl EngineModel {
     /// An older supervisor created a network of an app under the name it used.
     pub(crate) fn older_network(&mut self, app: &App, name: &str) {
         let [_, older] = app.engine_network_names(name);
-        self.add_network(older, Owned::Ours((Some(app.id), app.networks[name].clone())));
+        self.add_network(older, Owned::Ours((Some(app.id), app.networks.get(name).cloned().unwrap())));
     }
 
     fn add_network(&mut self, name: String, network: Owned<(Option<AppId>, NetworkConfig)>) {

@@ -1,7 +1,9 @@
 //! The author of the target documents: first any, then one change at a time, sometimes nonsense.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use boardkeeper::port::Targets;
 use boardkeeper::state::app::Generation;
@@ -33,7 +35,7 @@ pub(crate) struct TargetSource {
     /// Volumes ask that their data goes back.
     pub(crate) labels: VolumeLabels,
     /// Settings that each document has.
-    pub(crate) settings: BTreeMap<&'static str, &'static str>,
+    pub(crate) settings: LiteMap<&'static str, &'static str>,
     /// The cloud gives the documents, and a file none.
     pub(crate) of_cloud: bool,
     /// What the device's image was made with, until it is taken.
@@ -44,7 +46,7 @@ pub(crate) struct TargetSource {
     version: u64,
     given: Option<u64>,
     /// Previous targets.
-    before: Vec<BTreeMap<AppId, App>>,
+    before: Vec<LiteMap<AppId, App>>,
 }
 
 /// The labels that every volume has.
@@ -68,7 +70,7 @@ impl TargetSource {
             window: None,
             hook: None,
             labels: VolumeLabels::None,
-            settings: BTreeMap::new(),
+            settings: LiteMap::new(),
             of_cloud: false,
             preload: None,
             signed: None,
@@ -127,7 +129,7 @@ impl TargetSource {
         let settings = self.settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.wanted.config.extend(settings);
         if self.labels == VolumeLabels::Snapshot {
-            for app in self.wanted.apps.values_mut() {
+            for (_, app) in &mut self.wanted.apps {
                 app.snapshots = app.volumes.keys().cloned().collect();
             }
         }
@@ -226,8 +228,8 @@ pub(crate) fn app(id: u32, services: impl IntoIterator<Item = (&'static str, Ser
         commit: Some(format!("c{id}")),
         release_id: 1,
         services: services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect(),
-        networks: BTreeMap::new(),
-        volumes: BTreeMap::new(),
+        networks: LiteMap::new(),
+        volumes: LiteMap::new(),
         snapshots: BTreeSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
@@ -241,7 +243,7 @@ pub(crate) fn service(image: &str) -> Service {
         image: ImageRef::new(image),
         image_id: 1,
         running: true,
-        depends_on: BTreeMap::new(),
+        depends_on: LiteMap::new(),
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
         update_window: None,

@@ -38,7 +38,7 @@ const fn is_open(secs: i64) -> bool {
 /// Gives the services of a target their windows, which depend on nothing but their names.
 pub(super) fn give(target: &mut Target, window: &UpdateWindow) {
     target.config.insert(UPDATE_WINDOW_SETTING.to_owned(), window.text.clone());
-    for (name, service) in target.apps.values_mut().flat_map(|app| &mut app.services) {
+    for (name, service) in target.apps.iter_mut().flat_map(|(_, app)| &mut app.services) {
         service.update_window = match name.as_str() {
             "db" => Some(often("reboot")),
             "mail" => Some("always".parse().unwrap()),

@@ -1,10 +1,10 @@
 //! The cloud, in the state of the agent.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::json::object;
 use crate::state::cloud::{self, CloudStatus, Pinning, PollOutcome};
 
 /// What became of the requests to the cloud. No key is in it.
@@ -17,7 +17,8 @@ pub(super) struct CloudBody<'a> {
     reporting: Reporting<'a>,
     log_upload: LogUpload<'a>,
     /// By purpose.
-    traffic: BTreeMap<&'static str, ByteCount>,
+    #[serde(with = "object")]
+    traffic: LiteMap<&'static str, ByteCount>,
 }
 
 #[derive(Serialize)]

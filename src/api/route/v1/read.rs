@@ -1,16 +1,18 @@
 //! The endpoints that read the device, from what the reconciler last published.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use litemap::LiteMap;
 use serde::Serialize;
 
 use crate::api::ApiRequest;
 use crate::api::body::integer;
 use crate::api::response::{ApiResponse, PlainText, failed, json};
 use crate::api::route::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
+use crate::json::object;
 use crate::state::{AppId, Container, EngineState, Status, StepKind, parse_name};
 
 const UNHEALTHY: PlainText = PlainText::new("Unhealthy");
@@ -47,7 +49,8 @@ struct App<'a> {
     commit: Option<String>,
     image_id: &'a str,
     container_id: &'a str,
-    env: BTreeMap<&'a str, &'a str>,
+    #[serde(with = "object")]
+    env: LiteMap<&'a str, &'a str>,
     release_id: Option<u32>,
 }
 

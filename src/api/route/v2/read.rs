@@ -1,9 +1,8 @@
 //! The endpoints of the second version that read the device, from what the reconciler last published. A caller that may see one
 //! app sees only that one.
 
-use std::collections::BTreeMap;
-
 use axum::http::StatusCode;
+use litemap::LiteMap;
 use serde::Serialize;
 
 use crate::api::ApiRequest;
@@ -12,6 +11,7 @@ use crate::api::body::integer;
 use crate::api::form;
 use crate::api::response::{ApiResponse, failed, json};
 use crate::api::route::v1::{commit_of, liveliest_first, progress};
+use crate::json::object;
 use crate::state::app_status::{AppStatus, ServiceStatus, container_word};
 use crate::state::utc::utc;
 use crate::state::{Activity, App, AppId, Container, Service, Status, VpnState, parse_name};
@@ -66,8 +66,13 @@ struct ContainerId<'a> {
 
 #[derive(Serialize)]
 struct ContainerIds<'a> {
-    services: BTreeMap<&'a str, &'a str>,
+    #[serde(with = "object")]
+    services: LiteMap<&'a str, &'a str>,
 }
+
+/// Apps by their names.
+#[derive(Serialize)]
+struct AppsState<'a>(#[serde(with = "object")] LiteMap<&'a str, AppState<'a>>);
 
 /// An app of `GET /v2/applications/state`.
 #[derive(Serialize)]
@@ -77,7 +82,8 @@ struct AppState<'a> {
     app_uuid: &'a str,
     commit: Option<String>,
     update_status: &'static str,
-    services: BTreeMap<&'a str, ServiceState<'a>>,
+    #[serde(with = "object")]
+    services: LiteMap<&'a str, ServiceState<'a>>,
 }
 
 #[derive(Serialize)]
@@ -93,12 +99,14 @@ struct ServiceState<'a> {
 #[derive(Serialize)]
 struct OneAppState {
     commit: Option<String>,
-    local: BTreeMap<String, LocalApp>,
+    #[serde(with = "object")]
+    local: LiteMap<String, LocalApp>,
 }
 
 #[derive(Serialize)]
 struct LocalApp {
-    services: BTreeMap<String, LocalService>,
+    #[serde(with = "object")]
+    services: LiteMap<String, LocalService>,
 }
 
 #[derive(Serialize)]
@@ -179,7 +187,7 @@ pub(in crate::api) fn container_id(call: &ApiRequest) -> ApiResponse {
     let mut found: Vec<_> = status.current.containers.iter().filter(|it| is_open(&call.callers, it.key.app)).collect();
     // Of two containers of one service the liveliest stays.
     found.sort_by_key(|it| std::cmp::Reverse((it.key.app, liveliest_first(it))));
-    let services: BTreeMap<_, _> = found.into_iter().map(|it| (it.key.service.as_str(), it.id.0.as_str())).collect();
+    let services: LiteMap<_, _> = found.into_iter().map(|it| (it.key.service.as_str(), it.id.0.as_str())).collect();
     let Some(wanted) = wanted else { return success(ContainerIds { services }) };
     match services.get(wanted.as_str()) {
         Some(container_id) => success(ContainerId { container_id }),
@@ -190,8 +198,8 @@ pub(in crate::api) fn container_id(call: &ApiRequest) -> ApiResponse {
 /// `GET /v2/applications/state`: the target's apps, by name.
 pub(in crate::api) fn apps_state(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
-    let shown: BTreeMap<_, _> = apps(&status, &call.callers).map(|app| (app.name.as_str(), app_state(&status, app))).collect();
-    json(StatusCode::OK, &shown)
+    let apps: LiteMap<_, _> = apps(&status, &call.callers).map(|app| (app.name.as_str(), app_state(&status, app))).collect();
+    json(StatusCode::OK, &AppsState(apps))
 }
 
 fn app_state<'a>(status: &'a Status, app: &'a App) -> AppState<'a> {
@@ -226,7 +234,7 @@ pub(in crate::api) fn app_state_of(call: &ApiRequest) -> ApiResponse {
         let download_progress = it.download_progress;
         (key, LocalService { status: it.word, release_id: app.release_id, download_progress })
     });
-    let local = BTreeMap::from([(app.id.to_string(), LocalApp { services: services.collect() })]);
+    let local = LiteMap::from_iter([(app.id.to_string(), LocalApp { services: services.collect() })]);
     json(StatusCode::OK, &OneAppState { commit: commit_of(&status, app.id), local })
 }
 

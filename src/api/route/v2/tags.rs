@@ -1,9 +1,9 @@
 //! The device's tags in its cloud.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use litemap::LiteMap;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc::error::SendTimeoutError;
@@ -51,7 +51,7 @@ pub(in crate::api) async fn set_tags(call: ApiRequest) -> Result<ApiResponse, Ap
         Value::String(value) => Some((name.clone(), value.clone())),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
     });
-    let tags: BTreeMap<String, String> = tags.collect::<Option<_>>().ok_or_else(|| refused(INVALID))?;
+    let tags: LiteMap<String, String> = tags.collect::<Option<_>>().ok_or_else(|| refused(INVALID))?;
     if tags.is_empty() || tags.keys().any(String::is_empty) {
         return Err(refused(INVALID));
     }

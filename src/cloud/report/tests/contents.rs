@@ -1,7 +1,8 @@
 //! What is in a report, and what of it is new.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use litemap::LiteMap;
 
 use super::super::device::device_report;
 use super::super::difference::{MetricsTurn, News, Urgency, acknowledge, difference};
@@ -49,7 +50,7 @@ async fn a_first_report_has_every_field_that_the_cloud_knows() {
     let shown = format!("{:?}", device_report(&status));
     assert!(!shown.contains("5eca"), "{shown}");
     let apps = device_report(&status).apps;
-    assert_eq!(apps[APP].releases[ONE].services["main"].image, image(ONE, "main").as_str());
+    assert_eq!(apps[&APP.to_owned()].releases[&ONE.to_owned()].services[&"main".to_owned()].image, image(ONE, "main").as_str());
 }
 
 #[tokio::test]
@@ -103,7 +104,7 @@ async fn an_update_is_told_in_the_words_of_other_supervisors() {
     // The release before is not named by the target any more.
     assert_eq!(apps(&status), "app 797e 28d5:downloading main=Downloading 0 % side=Downloading 0 %");
     status.steps_in_flight = vec![pull(TWO, "main")];
-    status.progress = BTreeMap::from([(image(TWO, "main"), DownloadProgress::of_percent(37))]);
+    status.progress = LiteMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(37))]);
     add_image(&mut status, TWO, "side");
     assert_eq!(apps(&status), "app 797e 28d5:downloading main=Downloading 37 % side=Downloaded");
     add_image(&mut status, TWO, "main");
@@ -163,7 +164,7 @@ async fn a_release_whose_steps_fail_again_and_again_is_aborted() {
     // A retry makes no report of its own before bytes arrive.
     status.steps_in_flight = vec![pull(TWO, "main")];
     assert_eq!(apps(&status), aborted);
-    status.progress = BTreeMap::from([(image(TWO, "main"), DownloadProgress::of_percent(1))]);
+    status.progress = LiteMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(1))]);
     assert_eq!(apps(&status), downloading.replace(" 0 %", " 1 %"));
     // A container that does not start; one of another release, and an image that cannot be deleted, are no reason.
     let mut status = running(ONE, &["main"]);
@@ -195,9 +196,9 @@ async fn a_release_on_trial_is_not_done_and_one_that_failed_is_aborted() {
 #[tokio::test]
 async fn only_apps_and_releases_that_the_cloud_named_are_reported() {
     let mut status = running(ONE, &["main"]);
-    status.rejected_releases = BTreeMap::from([(APP.to_owned(), TWO.to_owned())]);
+    status.rejected_releases = LiteMap::from_iter([(APP.to_owned(), TWO.to_owned())]);
     assert_eq!(apps(&status), "app 797e runs 19c4 19c4:done main=Running 28d5:rejected");
-    status.rejected_releases = BTreeMap::from([(APP.to_owned(), ONE.to_owned())]);
+    status.rejected_releases = LiteMap::from_iter([(APP.to_owned(), ONE.to_owned())]);
     assert_eq!(apps(&status), "app 797e runs 19c4 19c4:done main=Running");
     status.rejected_releases.clear();
     let mut local = status.clone();
@@ -248,7 +249,7 @@ async fn progress_alone_is_less_urgent() {
     before.target = Some(target(TWO, &["main"], ""));
     before.steps_in_flight = vec![pull(TWO, "main")];
     let mut now = before.clone();
-    now.progress = BTreeMap::from([(image(TWO, "main"), DownloadProgress::of_percent(50))]);
+    now.progress = LiteMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(50))]);
     assert_eq!(difference_of(&before, &now).urgency, Urgency::Progress);
     add_image(&mut now, TWO, "main");
     assert_eq!(difference_of(&before, &now).urgency, Urgency::Soon);

@@ -1,10 +1,11 @@
 //! A device of these tests, and a cloud that answers as a script says.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::document;
@@ -71,7 +72,7 @@ pub(super) fn container(commit: &str, service: &str, phase: ContainerPhase) -> C
         ports: BTreeSet::new(),
         is_port_taken: false,
         before_update: None,
-        shares: BTreeMap::new(),
+        shares: LiteMap::new(),
         shares_since: None,
         is_orphaned: false,
         volumes: std::collections::BTreeSet::new(),
@@ -275,7 +276,7 @@ impl Cloud for ScriptedCloud {
     async fn tags(&self, _: &CloudAccount) -> Result<Vec<crate::state::cloud::DeviceTag>, CloudError> {
         unreachable!()
     }
-    async fn set_tags(&self, _: &CloudAccount, _: &std::collections::BTreeMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, _: &CloudAccount, _: &litemap::LiteMap<String, String>) -> Result<(), CloudError> {
         unreachable!()
     }
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {

@@ -1,9 +1,9 @@
 //! When reports are sent.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use litemap::LiteMap;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -193,7 +193,7 @@ async fn progress_is_reported_each_half_minute_and_its_end_at_once() {
         secs(100).await;
         cloud.take();
         for percent in 1..=70 {
-            lab.change(|it| it.progress = BTreeMap::from([(image(TWO, "main"), DownloadProgress::of_percent(percent))]));
+            lab.change(|it| it.progress = LiteMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(percent))]));
             secs(1).await;
         }
         let reports = cloud.take();

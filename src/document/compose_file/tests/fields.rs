@@ -26,7 +26,7 @@ fn paths_of_the_host_are_mounted_from_the_folder_on() {
             Mount::Anonymous { path: "/anonymous".into() },
         ])
     );
-    assert_eq!(config.tmpfs["/t"], "size=1048576");
+    assert_eq!(config.tmpfs[&"/t".to_owned()], "size=1048576");
     assert_eq!(web.target().warnings, Vec::<String>::new());
 }
 
@@ -128,11 +128,13 @@ fn other_services_are_waited_for_and_reached_by_their_names() {
         "services:\n  web:\n    image: x\n    links: ['db:database', cache]\n    depends_on:\n      db: {condition: service_healthy}\n  db: {image: x, container_name: my-db}\n  cache: {image: x, network_mode: host, container_name: c}\n",
     );
     let app = project.app();
-    let waits: Vec<_> = app.services["web"].depends_on.iter().map(|(name, it)| (name.as_str(), it.condition)).collect();
+    let waits: Vec<_> =
+        app.services[&"web".to_owned()].depends_on.iter().map(|(name, it)| (name.as_str(), it.condition)).collect();
     assert_eq!(waits, [("cache", Condition::Started), ("db", Condition::Healthy)]);
-    let aliases: Vec<_> = app.services["db"].config.networks["default"].aliases.iter().cloned().collect();
+    let aliases: Vec<_> =
+        app.services[&"db".to_owned()].config.networks[&"default".to_owned()].aliases.iter().cloned().collect();
     assert_eq!(aliases, ["database", "db", "my-db"]);
-    assert_eq!(app.services["cache"].config.network_mode, NetworkMode::Host);
+    assert_eq!(app.services[&"cache".to_owned()].config.network_mode, NetworkMode::Host);
 }
 
 #[test]
@@ -148,7 +150,7 @@ fn an_entrypoint_drops_the_images_command() {
 #[test]
 fn profiles_decide_what_runs() {
     let text = "services: {web: {image: x}, debug: {image: x, profiles: [debug, dev]}}";
-    let names = |project: Files| project.app().services.into_keys().collect::<Vec<_>>();
+    let names = |project: Files| project.app().services.into_iter().map(|(it, _)| it).collect::<Vec<_>>();
     assert_eq!(names(file(text)), ["web"]);
     assert_eq!(names(Files::new(&[("compose.yaml", text), (".env", "COMPOSE_PROFILES=x,dev")])), ["debug", "web"]);
     assert_eq!(names(Files::new(&[("compose.yaml", text), (".env", "COMPOSE_PROFILES=*")])), ["debug", "web"]);

@@ -15,22 +15,22 @@ fn an_override_file_adds_to_lists_and_replaces_scalars() {
         ),
     ]);
     let app = all.app();
-    let web = &app.services["web"].config;
-    assert_eq!(app.services["web"].image.as_str(), "b:latest");
+    let web = &app.services[&"web".to_owned()].config;
+    assert_eq!(app.services[&"web".to_owned()].image.as_str(), "b:latest");
     assert_eq!(web.command.as_deref(), Some(&["three".to_owned()][..]));
     let env: Vec<_> = web.env.iter().map(|(a, b)| format!("{a}={b}")).collect();
     assert_eq!(env, ["A=1", "B=2", "C=3"]);
     assert_eq!(web.ports.iter().map(ToString::to_string).collect::<Vec<_>>(), [":80:80/tcp", ":81:81/tcp", ":82:82/tcp"]);
     let mounts: Vec<_> = web.mounts.iter().map(|it| format!("{it}")).collect();
     assert!(mounts.len() == 2 && mounts.iter().any(|it| it.contains("/srv/My App/z")), "{mounts:?}");
-    assert_eq!(app.services["web"].depends_on["db"].condition, Condition::Healthy);
+    assert_eq!(app.services[&"web".to_owned()].depends_on[&"db".to_owned()].condition, Condition::Healthy);
     assert_eq!(web.labels.len(), 2);
     assert_eq!(web.dns, ["1.1.1.1", "8.8.8.8"]);
     assert_eq!(web.logging.as_ref().unwrap().options.len(), 2);
     let health = web.health.as_ref().unwrap();
     assert_eq!((health.test.as_slice(), health.retries), (&["CMD".to_owned(), "b".to_owned()][..], 3));
-    assert_eq!(app.services["db"].config.hostname, None);
-    assert_eq!(app.services["db"].config.cap_add, ["B".to_owned()].into());
+    assert_eq!(app.services[&"db".to_owned()].config.hostname, None);
+    assert_eq!(app.services[&"db".to_owned()].config.cap_add, ["B".to_owned()].into());
     assert!(app.services.contains_key("more"));
 }
 
@@ -43,7 +43,7 @@ fn one_text_and_another_are_a_list_where_a_list_may_be() {
         ("b", "B=b"),
     ]);
     let config = all.service("web").config;
-    assert_eq!((config.env["A"].as_str(), config.env["B"].as_str()), ("a", "b"));
+    assert_eq!((config.env[&"A".to_owned()].as_str(), config.env[&"B".to_owned()].as_str()), ("a", "b"));
     assert_eq!((config.dns.len(), config.tmpfs.len(), config.working_dir.as_deref()), (2, 2, Some("/b")));
 }
 
@@ -61,11 +61,11 @@ fn a_service_extends_one_of_the_same_file_or_of_another() {
         ("common/e", "E=1"),
     ]);
     let app = all.app();
-    assert_eq!(app.services["web"].image.as_str(), "a:latest");
-    assert_eq!(app.services["web"].config.env.len(), 2);
-    let far = &app.services["far"];
+    assert_eq!(app.services[&"web".to_owned()].image.as_str(), "a:latest");
+    assert_eq!(app.services[&"web".to_owned()].config.env.len(), 2);
+    let far = &app.services[&"far".to_owned()];
     assert_eq!(
-        (far.image.as_str(), far.config.hostname.as_deref(), far.config.env["E"].as_str()),
+        (far.image.as_str(), far.config.hostname.as_deref(), far.config.env[&"E".to_owned()].as_str()),
         ("own:latest", Some("h"), "1")
     );
     assert!(format!("{}", far.config.mounts.first().unwrap()).contains("/srv/My App/common/data"));
@@ -106,11 +106,11 @@ fn files_are_included_with_variables_and_a_folder_of_their_own() {
         ("m.env", "M=mm"),
     ]);
     let app = all.app();
-    let db = &app.services["db"];
+    let db = &app.services[&"db".to_owned()];
     assert_eq!((db.image.as_str(), db.config.hostname.as_deref()), ("db:5", Some("top")));
     assert!(format!("{}", db.config.mounts.iter().next_back().unwrap()).contains("/srv/My App/db/d"));
     assert!(app.volumes.contains_key("data"));
-    let m = &app.services["m"];
+    let m = &app.services[&"m".to_owned()];
     assert_eq!((m.image.as_str(), m.config.hostname.as_deref()), ("mm:latest", Some("h")));
     assert!(format!("{}", m.config.mounts.first().unwrap()).contains("/srv/My App/other/m"));
     for name in ["db/.env", "m2.yml", "m.env"] {
@@ -139,8 +139,11 @@ fn anchors_and_merge_keys_are_what_yaml_says() {
         "x-base: &base\n  image: a\n  restart: always\nx-env: &env {A: 1}\nservices:\n  one: {<<: *base, hostname: h, environment: {<<: *env, B: 2}}\n  two: {<<: [*base, {image: b, tty: true}], restart: 'no'}\n",
     );
     let app = all.app();
-    assert_eq!((app.services["one"].image.as_str(), app.services["one"].config.restart), ("a:latest", RestartPolicy::Always));
-    assert_eq!(app.services["one"].config.env.len(), 2);
-    let two = &app.services["two"];
+    assert_eq!(
+        (app.services[&"one".to_owned()].image.as_str(), app.services[&"one".to_owned()].config.restart),
+        ("a:latest", RestartPolicy::Always)
+    );
+    assert_eq!(app.services[&"one".to_owned()].config.env.len(), 2);
+    let two = &app.services[&"two".to_owned()];
     assert_eq!((two.image.as_str(), two.config.restart, two.config.tty), ("a:latest", RestartPolicy::No, true));
 }

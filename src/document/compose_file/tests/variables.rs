@@ -8,7 +8,7 @@ fn filled(text: &str) -> Result<String, String> {
     let text = format!("services: {{web: {{image: x, hostname: \"{text}\"}}}}");
     let reading = Files::new(&[("compose.yaml", &text), (".env", env)]).read().target;
     reading
-        .map(|it| it.apps.into_values().next().unwrap().services.remove("web").unwrap().config.hostname.unwrap_or_default())
+        .map(|it| it.apps.into_iter().next().unwrap().1.services.remove("web").unwrap().config.hostname.unwrap_or_default())
         .map_err(|it| it.0)
 }
 
@@ -66,7 +66,7 @@ fn the_agents_environment_wins_over_the_file_beside() {
 
 #[test]
 fn files_of_variables_are_read_as_docker_compose_reads_them() {
-    let outer = Environment::from([("HOME".to_owned(), "/root".to_owned())]);
+    let outer = Environment::from_iter([("HOME".to_owned(), "/root".to_owned())]);
     let text = concat!(
         "\u{feff}# a comment\n",
         "PLAIN = some text # and a comment\r\n",

@@ -1,6 +1,6 @@
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use litemap::LiteMap;
 use rustix::io::Errno;
 
 use super::*;
@@ -12,14 +12,14 @@ use crate::port::LedError;
 struct Rung {
     chips: Vec<Chip>,
     hidden: bool,
-    lines: BTreeMap<(String, u32), LineInfo>,
+    lines: LiteMap<(String, u32), LineInfo>,
     refuses: Option<Errno>,
     asked: Arc<Mutex<u32>>,
 }
 
 impl Rung {
     fn new() -> Self {
-        Self { chips: Vec::new(), hidden: false, lines: BTreeMap::new(), refuses: None, asked: Arc::default() }
+        Self { chips: Vec::new(), hidden: false, lines: LiteMap::new(), refuses: None, asked: Arc::default() }
     }
 
     fn refusing(errno: Errno) -> Self {

@@ -1,11 +1,11 @@
 //! Simulated LEDs in a directory. Each write acts as in the kernel, and its outcome is stored in plain files, from which other
 //! processes continue.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use litemap::LiteMap;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ impl SimulatedBoard {
         let max = text("max_brightness")?.parse().map_err(|_| broken("max_brightness is no number"))?;
         let own = |name: &str| ["brightness", "max_brightness", "trigger"].contains(&name) || name.starts_with('.');
         let names = HostFiles.list(dir)?.into_iter().filter(|name| !own(name));
-        let settings: BTreeMap<String, String> = names.filter_map(|name| Some((name.clone(), text(&name).ok()?))).collect();
+        let settings: LiteMap<String, String> = names.filter_map(|name| Some((name.clone(), text(&name).ok()?))).collect();
         let Hidden { brightness, since_ms, repeat, ending } = hidden;
         Ok(SimulatedLed { max, triggers, trigger, brightness, settings, since_ms, repeat, ending })
     }

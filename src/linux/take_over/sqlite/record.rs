@@ -1,6 +1,6 @@
 //! Records: the values of a row.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::SqliteError;
 use super::schema::Column;
@@ -18,7 +18,7 @@ pub enum Value {
 
 /// A row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Row(BTreeMap<String, Value>);
+pub struct Row(LiteMap<String, Value>);
 
 impl Row {
     /// Parses a record (section 2.1). A column that was added after the row has no value in it.

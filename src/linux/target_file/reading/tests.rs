@@ -46,9 +46,9 @@ impl Lab {
 /// The image of the only service, and its first variable.
 async fn next_service(lab: &Lab) -> Result<(String, String), String> {
     let next = timeout(Duration::from_secs(10), lab.file.next()).await.expect("it is reported in time");
-    let app = next.map_err(|it| it.0)?.apps.into_values().next().unwrap();
-    let service = app.services.into_values().next().unwrap();
-    Ok((service.image.as_str().to_owned(), service.config.env.into_values().next().unwrap_or_default()))
+    let app = next.map_err(|it| it.0)?.apps.into_iter().next().unwrap().1;
+    let service = app.services.into_iter().next().unwrap().1;
+    Ok((service.image.as_str().to_owned(), service.config.env.into_iter().map(|(_, it)| it).next().unwrap_or_default()))
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ struct Trial {
     target: Target,
     current: Current,
     memory: TrialMemory,
-    refused: BTreeMap<String, String>,
+    refused: LiteMap<String, String>,
     is_busy: bool,
     holds: bool,
 }
@@ -122,7 +122,7 @@ async fn more_than_five_restarts_are_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn restarts_of_before_the_agent_took_a_container_over_are_no_failure() {
     let mut trial = Trial::of("web web:1", "web web:1 running");
-    let config = trial.target.apps[&APP].services["web"].config.clone();
+    let config = trial.target.apps[&APP].services[&"web".to_owned()].config.clone();
     trial.change("web", |it| (it.made, it.restarts) = (Origin::Adopted(Box::new(config.into())), 40));
     assert_eq!(trial.failures(), [""; 0]);
     trial.change("web", |it| it.restarts = 45);

@@ -10,7 +10,7 @@ fn failure_of(targets: &TargetTracker) -> FailedRelease {
 
 /// The image that the target in force has.
 fn in_force(targets: &TargetTracker) -> String {
-    targets.with_rollbacks().unwrap().apps[&APP].services["web"].image.to_string()
+    targets.with_rollbacks().unwrap().apps[&APP].services[&"web".to_owned()].image.to_string()
 }
 
 fn on_trial(wanted: &str, good: Option<&str>) -> TargetTracker {
@@ -76,7 +76,7 @@ fn of_two(first: &str, second: &str) -> Target {
     both.document = format!("{first}, {second}");
     let mut other = target(second).apps[&APP].clone();
     other.id = OTHER;
-    other.services.values_mut().for_each(|it| it.trial.rollback = Some(false));
+    other.services.iter_mut().map(|(_, it)| it).for_each(|it| it.trial.rollback = Some(false));
     both.apps.insert(OTHER, other);
     both
 }
