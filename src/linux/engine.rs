@@ -69,7 +69,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt, Stream};
 use litemap::LiteMap;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -170,7 +171,21 @@ impl Engine {
     }
 
     /// Limits a call to `most`. After a failed connection or a timeout the next call connects anew.
-    async fn within<T>(&self, most: Duration, call: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+    ///
+    /// The call's future, which may have 20 kB, moves to the heap: else the caller's would have room for it twice.
+    fn within<'a, T: 'a>(
+        &'a self,
+        most: Duration,
+        call: impl Future<Output = Result<T, EngineError>> + 'a,
+    ) -> impl Future<Output = Result<T, EngineError>> + 'a {
+        self.ended_within(most, call.boxed_local())
+    }
+
+    async fn ended_within<T>(
+        &self,
+        most: Duration,
+        call: LocalBoxFuture<'_, Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
         let result = match tokio::time::timeout(most, call).await {
             Ok(result) => result,
             Err(_) => Err(EngineError::Unreachable(format!("no answer within {} s", most.as_secs()))),
@@ -184,7 +199,7 @@ impl Engine {
     async fn execute_action(&self, action: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         match action {
             EngineAction::Pull(image) => self.pull(image, progress).await,
-            EngineAction::Create(spec) => Box::pin(self.within(CALL, self.create(spec))).await,
+            EngineAction::Create(spec) => self.within(CALL, self.create(spec)).await,
             EngineAction::Start(which) => self.within(CALL, self.start(which)).await,
             EngineAction::Stop(which) => self.stop(which).await,
             EngineAction::Kill(which) => self.kill(which).await,
@@ -206,7 +221,7 @@ impl Engine {
 
 impl port::Engine for Engine {
     async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
-        Box::pin(self.within(OBSERVE, self.look())).await
+        self.within(OBSERVE, self.look()).await
     }
 
     async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
