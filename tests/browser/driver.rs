@@ -25,12 +25,14 @@ pub(crate) const BOARD: &str = "10.77.0.1";
 const COMPUTER: &str = "10.77.0.2";
 /// Where chromedriver listens there.
 const PORT: u16 = 9515;
-/// The process that holds the computer's network namespace. It ends with the lab.
+/// The process that holds the computer's network namespace. It ends with the lab. Several processes run tests there, one after
+/// another; each takes away the last one's cable.
 static NAMESPACE: LazyLock<u32> = LazyLock::new(|| {
     let sleeps = Command::new("unshare").args(["--net", "sleep", "infinity"]).spawn().unwrap().id();
     until(10, "there is a computer", || fs::read_to_string(format!("/proc/{sleeps}/comm")).unwrap().trim() == "sleep");
     let cable = format!(
-        "ip link add lan0 type veth peer name lan1 netns {sleeps}
+        "ip link delete lan0 2> /dev/null || true
+        ip link add lan0 type veth peer name lan1 netns {sleeps}
         ip address add {BOARD}/24 dev lan0
         ip link set lan0 up
         nsenter --net=/proc/{sleeps}/ns/net sh -c '
