@@ -9,7 +9,6 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,9 +21,12 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::time::sleep;
 use tower::ServiceExt;
 
+use alone::alone;
 use budget::hold;
 use world::{World, key, settings};
 
+#[path = "../lab/alone.rs"]
+mod alone;
 #[path = "../lab/budget.rs"]
 mod budget;
 #[path = "../shutdown/stubs.rs"]
@@ -35,14 +37,6 @@ mod world;
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-/// Held by the test that counts.
-static COUNTS: Mutex<()> = Mutex::new(());
-
-/// Until it is dropped no other test allocates.
-fn alone() -> MutexGuard<'static, ()> {
-    COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Services of the device.
 const SERVICES: usize = 10;

@@ -14,8 +14,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::HEAP;
+use crate::alone::alone;
 use crate::budget::{hold, limit};
-use crate::{HEAP, alone};
 
 /// As many as the server has room for: 64 of each address.
 const CONNECTIONS: u8 = 255;

@@ -7,7 +7,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,8 +19,11 @@ use peak_alloc::PeakAlloc;
 use tokio::time::sleep;
 use tower::ServiceExt;
 
+use alone::alone;
 use world::{World, key, settings};
 
+#[path = "../lab/alone.rs"]
+mod alone;
 #[path = "../lab/budget.rs"]
 mod budget;
 mod connections;
@@ -33,14 +35,6 @@ mod world;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
-
-/// Held by the test that counts.
-static COUNTS: Mutex<()> = Mutex::new(());
-
-/// Until it is dropped no other test allocates.
-fn alone() -> MutexGuard<'static, ()> {
-    COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Days that are lived; `DAYS=n` for more.
 const DAYS: usize = 120;
