@@ -10,8 +10,8 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 # And two engines at once, where it is not one test that somebody looks at.
 HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
-# The simulated world, well compiled.
-SIM = cargo test --locked --package sim --profile sim
+# The simulated world, well compiled; of the whole workspace, so that `make kernel` finds the agent compiled the same way.
+SIM = cargo test --locked --workspace --profile sim --test sim
 
 .DEFAULT_GOAL := help
 .PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access metrics engine cloud browser open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
@@ -174,6 +174,8 @@ torture: ## the long forms of what is promised, and the table of it with what wa
 picture: ## docs/session.svg for the README, recorded from a real run
 	@docs/record.sh
 
+# Nothing is compiled a second time after a change.
+ci: export CARGO_INCREMENTAL := 0
 ci: fmt lint doc test browser clients ## what CI runs
 	@$(MAKE) --no-print-directory kernel FLAVOURS="all second"
 	@if packaging/cross.sh prepare; then \

@@ -155,7 +155,7 @@ run() {
 
 # The test and the agent, well compiled, since the machine that runs them is emulated.
 programs() {
-  test=$(cargo test --locked --profile sim --test kernel --no-run 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+  test=$(cargo test --locked --workspace --profile sim --test kernel --no-run 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
   agent=$(dirname "$test")/../boardkeeper
 }
 
