@@ -26,6 +26,7 @@
 //! * Nothing on the engine that does not carry our labels is ever touched.
 
 // In reading order.
+mod apart;
 pub mod api;
 pub mod backoff;
 pub mod board;
@@ -57,10 +58,9 @@ mod testing;
 use std::convert::Infallible;
 use std::future::pending;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::{broadcast, mpsc, watch};
 
+pub use crate::apart::apart;
 use crate::port::World;
 
 /// Capacity of the request queue; senders wait when it is full.
@@ -131,17 +131,6 @@ where
     }
 }
 
-/// Polls one of several futures of a task only when it was woken itself. Otherwise each request to the API would poll every
-/// loop of the agent.
-pub async fn apart<T>(one: impl Future<Output = T>) -> T {
-    let mut one = FuturesUnordered::from_iter([one]);
-    match one.next().await {
-        Some(ended) => ended,
-        // It holds one future, so its first item is that one's.
-        None => pending().await,
-    }
-}
-
 /// Forwards to the LED task whether the cloud is reached.
 async fn forward_reachability(
     mut connectivity: watch::Receiver<state::Connectivity>,
@@ -161,48 +150,5 @@ async fn forward_reachability(
         if connectivity.changed().await.is_err() {
             pending::<()>().await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::future::poll_fn;
-    use std::task::Poll;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_loop_is_polled_when_it_is_woken_and_not_when_another_is() {
-        let (polls, (wake, mut woken)) = (Cell::new(0), watch::channel(()));
-        let quiet = apart(async {
-            let mut waits = std::pin::pin!(async {
-                loop {
-                    let _ = woken.changed().await;
-                }
-            });
-            poll_fn(|cx| {
-                polls.set(polls.get() + 1);
-                waits.as_mut().poll(cx)
-            })
-            .await;
-        });
-        let busy = async {
-            for _ in 0..100 {
-                tokio::task::yield_now().await;
-            }
-            assert_eq!(polls.get(), 1, "only at first");
-            wake.send_replace(());
-            tokio::task::yield_now().await;
-            tokio::task::yield_now().await;
-            polls.get()
-        };
-        tokio::select! {
-            biased;
-            () = quiet => unreachable!("it has no end"),
-            polls = busy => assert_eq!(polls, 2, "once more when it was woken"),
-        }
-        let ends = apart(poll_fn(|_| Poll::Ready(7)));
-        assert_eq!(ends.await, 7);
     }
 }

@@ -10,6 +10,7 @@ use std::process::Command;
 /// Who may name whom. A module absent from a row is out of its reach.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("state", &[]),
+    ("apart", &[]),
     ("backoff", &[]),
     ("board", &[]),
     ("json", &[]),
@@ -33,7 +34,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("notify", &["state", "request", "port"]),
     ("api", &["state", "request", "json"]),
     // The facts of a connection that the API reads, and whether the machine shuts down.
-    ("http", &["state"]),
+    ("http", &["state", "apart"]),
     ("linux", &["state", "board", "document", "http", "port", "backoff", "json"]),
     ("config", &["state", "json"]),
     ("cli", &["board", "config", "json", "linux", "reconcile", "run", "state"]),
