@@ -32,14 +32,17 @@ mod response;
 mod route;
 mod site;
 
+use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request as HttpRequest, State};
+use axum::extract::Request as HttpRequest;
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
@@ -49,7 +52,7 @@ pub use route::{Route, RouteAccess, metric_families, routes};
 
 use crate::request::{LedHandle, Refusal, Reply, Request, StreamRequest, TagRequest};
 use crate::state::cloud::CloudStatus;
-use crate::state::device::{AnswerDelay, ConcurrentRequests};
+use crate::state::device::{AnswerDelay, ServedConnection};
 use crate::state::history::{History, Requester};
 use crate::state::local_engine::LocalEngine;
 use crate::state::{ClientAddress, Connectivity, Status, VpnState};
@@ -77,8 +80,6 @@ pub struct ApiHandle {
     pub leds: LedHandle,
     /// What was done and seen, and why.
     pub history: watch::Receiver<History>,
-    /// Who sends requests through this handle, for the history. `None`: that is not known.
-    pub requester: Option<Requester>,
     /// Requests about the device's tags in its cloud.
     pub tags: mpsc::Sender<TagRequest>,
     /// The inbox of the task that serves streams.
@@ -111,73 +112,149 @@ const INBOX_WAIT: Duration = Duration::from_secs(5);
 const DONE_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// The API as a service. The server puts a [`ClientAddress`] into the extensions of each request; a request without one did
-/// not come from the device. [`LocalAddress`](crate::state::device::LocalAddress) beside it says which address of the device
-/// the client connected to. The server delays a response that has [`AnswerDelay`] in its extensions by that time.
+/// not come from the device. [`ServedConnection`] beside it says more of the connection. The server delays a response that has
+/// [`AnswerDelay`] in its extensions by that time.
 pub fn router(api: ApiHandle) -> Router {
-    let state = AppState {
-        api,
-        unauthenticated_log: Arc::new(UnauthenticatedLog::new()),
-        guess_limiter: Arc::new(KeyGuessLimiter::new()),
-    };
-    Router::new().fallback(handle).layer(DefaultBodyLimit::max(body::LIMIT_BYTES)).with_state(state)
+    let service = ApiService::new(api);
+    Router::new().fallback(move |request| service.answer(request))
 }
 
+/// A response, or what waits for it.
+type Answer = Either<Ready<Response>, BoxFuture<'static, Response>>;
+
+/// The same without axum's router, whose way to its only handler costs more than the rest of a short request.
+#[derive(Debug, Clone)]
+pub struct ApiService(Arc<AppState>);
+
 /// The state that all requests share.
-#[derive(Clone)]
+#[derive(Debug)]
 struct AppState {
-    api: ApiHandle,
-    unauthenticated_log: Arc<UnauthenticatedLog>,
-    guess_limiter: Arc<KeyGuessLimiter>,
+    api: Arc<ApiHandle>,
+    unauthenticated_log: UnauthenticatedLog,
+    guess_limiter: KeyGuessLimiter,
 }
 
 /// A request that passed all checks.
 struct ApiRequest {
-    api: ApiHandle,
+    api: RequestHandle,
     callers: AuthenticatedCallers,
     /// The path's segment in place of the route's parameter; empty if it has none.
     param: String,
     request: HttpRequest,
 }
 
-async fn handle(State(state): State<AppState>, request: HttpRequest) -> Response {
-    let mut response = answer(&state, request).await;
-    // A browser must not guess that a response is a script or a page.
+/// The agent, as one request reaches it.
+struct RequestHandle {
+    agent: Arc<ApiHandle>,
+    /// Who sends the request, for the history. `None`: it sends the reconciler nothing.
+    requester: Option<Requester>,
+}
+
+impl Deref for RequestHandle {
+    type Target = ApiHandle;
+
+    fn deref(&self) -> &ApiHandle {
+        &self.agent
+    }
+}
+
+/// Channels of its own, for an endpoint that follows what is published.
+impl DerefMut for RequestHandle {
+    fn deref_mut(&mut self) -> &mut ApiHandle {
+        Arc::make_mut(&mut self.agent)
+    }
+}
+
+impl ApiService {
+    /// The service that answers for an agent.
+    pub fn new(api: ApiHandle) -> Self {
+        Self(Arc::new(AppState {
+            api: Arc::new(api),
+            unauthenticated_log: UnauthenticatedLog::new(),
+            guess_limiter: KeyGuessLimiter::new(),
+        }))
+    }
+
+    /// The response to a request: at once, where nothing is waited for.
+    pub fn answer(&self, request: HttpRequest) -> Answer {
+        if request.uri().path_and_query().is_some_and(|it| it.as_str().len() > URL_BYTES) {
+            let why = failed(StatusCode::URI_TOO_LONG, "the URL is longer than 4 kB");
+            return Either::Left(ready(complete(why)));
+        }
+        if self.0.api.status.borrow().access.is_known() {
+            return begin(&self.0, request);
+        }
+        let state = Arc::clone(&self.0);
+        Either::Right(Box::pin(async move {
+            state.api.wait_for_keys().await;
+            begin(&state, request).await
+        }))
+    }
+}
+
+/// Answers a request after the keys are loaded.
+fn begin(state: &Arc<AppState>, request: HttpRequest) -> Answer {
+    let api = &state.api;
+    let callers = AuthenticatedCallers::of(&request, &api.status.borrow());
+    let closing = Closing {
+        audit: Audit::new(&request, callers.as_ref().ok()),
+        tries_wrong_key: callers.is_err() && is_a_guess(&request),
+        from: request.extensions().get::<ClientAddress>().map(|peer| peer.addr),
+    };
+    let (route, call) = match admit(api, callers, request) {
+        Ok(admitted) => admitted,
+        Err(rejection) => return Either::Left(ready(closing.of(rejection, state))),
+    };
+    // A health check comes every few seconds; its answer is logged, and that is enough.
+    if !route.access.is_without_key() {
+        closing.audit.accepted();
+    }
+    match route.handler {
+        Handler::Now(handler) => Either::Left(ready(closing.of(handler(&call), state))),
+        Handler::Waits(handler) => {
+            let (answered, state) = (handler(call), Arc::clone(state));
+            Either::Right(Box::pin(async move {
+                let outcome = answered.await.unwrap_or_else(|rejection| rejection);
+                closing.of(outcome, &state)
+            }))
+        }
+    }
+}
+
+/// What is done with the outcome of a request.
+struct Closing {
+    audit: Audit,
+    tries_wrong_key: bool,
+    from: Option<IpAddr>,
+}
+
+impl Closing {
+    fn of(self, outcome: ApiResponse, state: &AppState) -> Response {
+        let status = outcome.status();
+        self.audit.answered(status, &state.unauthenticated_log);
+        let mut response = complete(outcome);
+        if self.tries_wrong_key && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            response.extensions_mut().insert(AnswerDelay(state.guess_limiter.count(self.from)));
+        }
+        response
+    }
+}
+
+/// A response with the header that all have: a browser must not guess that a response is a script or a page.
+fn complete(outcome: ApiResponse) -> Response {
+    let mut response = outcome.into_response();
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-async fn answer(AppState { api, unauthenticated_log, guess_limiter }: &AppState, request: HttpRequest) -> Response {
-    if request.uri().path_and_query().is_some_and(|it| it.as_str().len() > URL_BYTES) {
-        return failed(StatusCode::URI_TOO_LONG, "the URL is longer than 4 kB").into_response();
-    }
-    api.wait_for_keys().await;
-    let callers = AuthenticatedCallers::of(&request, &api.status.borrow());
-    let audit = Audit::new(&request, callers.as_ref().ok());
-    let guesses = auth::tries_a_key(&request) || route::is_guessable(request.method(), request.uri().path());
-    let wrong_keys = (callers.is_err() && guesses).then_some(guess_limiter);
-    let from = request.extensions().get::<ClientAddress>().map(|peer| peer.addr);
-    let outcome = match admit(api, callers, request) {
-        Ok((route, call)) => {
-            // A health check comes every few seconds; its answer is logged, and that is enough.
-            if !route.access.is_without_key() {
-                audit.accepted();
-            }
-            serve(route.handler, call).await
-        }
-        Err(rejection) => rejection,
-    };
-    let status = outcome.status();
-    audit.answered(status, unauthenticated_log);
-    let mut response = outcome.into_response();
-    if let (Some(limiter), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) = (wrong_keys, status) {
-        response.extensions_mut().insert(AnswerDelay(limiter.count(from)));
-    }
-    response
+/// Whether a request with no valid key tries one, or another secret.
+fn is_a_guess(request: &HttpRequest) -> bool {
+    auth::tries_a_key(request) || route::is_guessable(request.method(), request.uri().path())
 }
 
 /// The endpoint and the request, if the caller may use it; otherwise the response that rejects it.
 fn admit(
-    api: &ApiHandle,
+    api: &Arc<ApiHandle>,
     callers: Result<AuthenticatedCallers, AuthFailure>,
     request: HttpRequest,
 ) -> Result<(&'static Route, ApiRequest), ApiResponse> {
@@ -214,23 +291,21 @@ fn admit(
         let why = "too many requests of this address wait already; nothing was begun, ask again when they are answered";
         return Err(failed(StatusCode::TOO_MANY_REQUESTS, why));
     }
-    let from = request.extensions().get::<ClientAddress>().map(|peer| format!(" from {}", peer.addr));
-    let requester = Requester::new(&format!("{callers}{}", from.unwrap_or_default()));
-    let api = ApiHandle { requester: Some(requester), ..api.clone() };
+    // Only an endpoint that waits sends the reconciler anything.
+    let requester = route.waits().then(|| requester(&callers, &request));
+    let api = RequestHandle { agent: Arc::clone(api), requester };
     Ok((route, ApiRequest { api, callers, param, request }))
+}
+
+fn requester(callers: &AuthenticatedCallers, request: &HttpRequest) -> Requester {
+    let from = request.extensions().get::<ClientAddress>().map(|peer| format!(" from {}", peer.addr));
+    Requester::new(&format!("{callers}{}", from.unwrap_or_default()))
 }
 
 /// Whether so many requests of the same address are in flight that one more would hold up others.
 fn has_too_many_in_flight(callers: &AuthenticatedCallers, request: &HttpRequest) -> bool {
-    let ConcurrentRequests(others) = request.extensions().get().copied().unwrap_or_default();
+    let others = request.extensions().get::<ServedConnection>().map_or(0, |it| it.concurrent_requests);
     others >= if callers.own_the_device() { MAX_BESIDE_OWNER } else { MAX_BESIDE_SERVICE }
-}
-
-async fn serve(handler: Handler, call: ApiRequest) -> ApiResponse {
-    match handler {
-        Handler::Now(handler) => handler(&call),
-        Handler::Waits(handler) => handler(call).await.unwrap_or_else(|rejection| rejection),
-    }
 }
 
 impl ApiHandle {
@@ -240,7 +315,9 @@ impl ApiHandle {
         // After a timeout no key is known, so the caller is rejected like any other with an unknown key.
         let _ = timeout(KEYS_WAIT, status.wait_for(|it| it.access.is_known())).await.is_ok();
     }
+}
 
+impl RequestHandle {
     /// Sends the reconciler something for the history. An identify must not wait for it: if the reconciler has too much to do,
     /// the history lacks it.
     fn note(&self, request: Request) {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use boardkeeper::apart;
+use boardkeeper::api::ApiService;
 use boardkeeper::board::{BoardHints, DetectedBoard};
 use boardkeeper::cli::CommandError;
 use boardkeeper::cli::log::{self, Verbosity};
@@ -96,9 +97,10 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     let (provision, provisioning) = watch::channel(cloud(config));
     let seen = OnceCell::new();
     let cloud_settings = CloudSettings { provisioning, targets_from: config.targets_from };
-    let running = boardkeeper::run(&world, settings, cloud_settings, async |router, door| {
+    let running = boardkeeper::run(&world, settings, cloud_settings, async |_, door| {
         // `boardkeeper::run` calls this once.
         let _ = seen.set(door.status.clone());
+        let api = ApiService::new(door.clone());
         let (status, mut cloud) = (door.status.clone(), door.cloud);
         let forward = EngineForward {
             engine: &world.engine,
@@ -111,7 +113,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         let mdns = Mdns::new(&config.root, config.bus.as_deref()).run(door.status.clone());
         tokio::select! {
             biased;
-            () = http::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
+            () = http::serve_while_up(|request| api.answer(request), listeners, door.status.clone(), stop.signalled(1)) => (),
             never = apart(notify::run(&manager, door.requests, door.status)) => match never {},
             never = apart(forward.run()) => match never {},
             never = apart(mdns) => match never {},
@@ -121,7 +123,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     tokio::select! {
         biased;
         // A second Ctrl-C ends the agent at once.
-        () = at_once.signalled(2) => (),
+        () = apart(at_once.signalled(2)) => (),
         never = apart(reload(hangups, run, config, verbosity, (&world, &provision))) => match never {},
         never = apart(networks::follow(async || world.engine.bridges().await, tell_networks)) => match never {},
         () = running => (),

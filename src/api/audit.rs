@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request as HttpRequest;
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
-use tracing::field::display;
+use tracing::field::{Value, display};
 use tracing::{debug, info};
 
 use crate::api::auth::AuthenticatedCallers;
@@ -47,58 +47,67 @@ impl UnauthenticatedLog {
     }
 }
 
-/// What the log says of one request.
+/// What the log says of one request. Its texts are made when a line is logged: most reads log none.
 pub(super) struct Audit {
-    who: Option<String>,
+    callers: Option<AuthenticatedCallers>,
     from: Option<IpAddr>,
-    method: String,
-    path: String,
+    method: Method,
+    uri: Uri,
     is_read: bool,
 }
 
 impl Audit {
     pub(super) fn new(request: &HttpRequest, callers: Option<&AuthenticatedCallers>) -> Self {
-        let who = callers.map(ToString::to_string);
         let from = request.extensions().get::<ClientAddress>().map(|peer| peer.addr);
-        // A method may be any token, and so may be a key too.
-        let (method, path) = (mask_word(request.method().as_str()), mask(request.uri().path()));
         let is_read = [Method::GET, Method::HEAD].contains(request.method());
-        Self { who, from, method, path, is_read }
+        Self { callers: callers.cloned(), from, method: request.method().clone(), uri: request.uri().clone(), is_read }
     }
 
     /// Logs that the request was accepted, before it is carried out: a client that disconnects would take the response's log
     /// line with it.
     pub(super) fn accepted(&self) {
-        let Self { from, method, path, .. } = self;
-        let (who, from) = (self.who(), from.map(display));
+        // The fields of a line that is not logged are not made.
         if self.is_read {
-            debug!(who, from, %method, path, "asked");
+            debug!(who = self.who(), from = self.from(), method = self.method(), path = self.path(), "asked");
         } else {
-            info!(who, from, %method, path, "asked");
+            info!(who = self.who(), from = self.from(), method = self.method(), path = self.path(), "asked");
         }
     }
 
     /// Logs the response's status.
     pub(super) fn answered(&self, status: StatusCode, unauthenticated_log: &UnauthenticatedLog) {
-        let Self { from, method, path, .. } = self;
-        let (who, from) = (self.who(), from.map(display));
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
         let what = if refused { "refused" } else { "answered" };
         // Successful reads are logged at debug level only; refused ones are logged.
         if self.is_read && !refused || !self.is_logged(unauthenticated_log) {
-            debug!(who, from, %method, path, status = status.as_u16(), "{what}");
+            let status = status.as_u16();
+            debug!(who = self.who(), from = self.from(), method = self.method(), path = self.path(), status, "{what}");
         } else {
-            info!(who, from, %method, path, status = status.as_u16(), "{what}");
+            let status = status.as_u16();
+            info!(who = self.who(), from = self.from(), method = self.method(), path = self.path(), status, "{what}");
         }
     }
 
-    fn who(&self) -> &str {
-        self.who.as_deref().unwrap_or("nobody")
+    fn who(&self) -> String {
+        self.callers.as_ref().map_or_else(|| "unauthenticated".to_owned(), ToString::to_string)
+    }
+
+    fn from(&self) -> Option<impl Value> {
+        self.from.map(display)
+    }
+
+    /// A method may be any token, and so may be a key too.
+    fn method(&self) -> impl Value {
+        display(mask_word(self.method.as_str()))
+    }
+
+    fn path(&self) -> String {
+        mask(self.uri.path())
     }
 
     /// Whether the request is logged at the default level: always if the caller is known.
     fn is_logged(&self, unauthenticated_log: &UnauthenticatedLog) -> bool {
-        if self.who.is_some() {
+        if self.callers.is_some() {
             return true;
         }
         let (logged, untold) = unauthenticated_log.count();

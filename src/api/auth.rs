@@ -1,7 +1,9 @@
 //! Authentication and authorisation of callers.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::Request as HttpRequest;
 use axum::http::header::AUTHORIZATION;
@@ -29,21 +31,23 @@ pub(super) enum AuthFailure {
 }
 
 /// The callers whose keys a request has, most privileged first. One with the needed privilege is enough.
-pub(super) struct AuthenticatedCallers(Vec<Caller>);
+#[derive(Clone)]
+pub(super) struct AuthenticatedCallers(Arc<[Caller]>);
 
 impl AuthenticatedCallers {
     /// Authenticates a request.
     pub(super) fn of(request: &HttpRequest, status: &Status) -> Result<Self, AuthFailure> {
         let access = &status.access;
-        let keys: Vec<String> = credentials(request).take(MAX_CREDENTIALS + 1).collect();
+        let keys: Vec<_> = credentials(request).take(MAX_CREDENTIALS + 1).collect();
         if keys.len() > MAX_CREDENTIALS {
             return Err(AuthFailure::TooManyKeys);
         }
-        let known = keys.iter().filter_map(|key| access.caller(key).cloned());
-        // Without duplicates; the device's key comes first in the order of callers.
-        let mut all: Vec<Caller> = known.collect::<BTreeSet<_>>().into_iter().collect();
+        let mut all: Vec<Caller> = keys.iter().filter_map(|key| access.caller(key).cloned()).collect();
+        // The device's key comes first in the order of callers.
+        all.sort_unstable();
+        all.dedup();
         let local = is_local(request, access);
-        let foreign = site::foreign(request, status).filter(|_| local);
+        let foreign = if local { site::foreign(request, status) } else { None };
         if local && foreign.is_none() {
             for caller in &mut all {
                 // In local mode a service needs no key for anything; its key only identifies it.
@@ -57,7 +61,7 @@ impl AuthenticatedCallers {
         }
         all.sort_by_key(widest_first);
         if !all.is_empty() {
-            return Ok(Self(all));
+            return Ok(Self(all.into()));
         }
         Err(match foreign {
             Some(foreign) => AuthFailure::Foreign(foreign),
@@ -67,8 +71,8 @@ impl AuthenticatedCallers {
     }
 
     /// No callers: for a request without a known key to a public endpoint.
-    pub(super) const fn none() -> Self {
-        Self(Vec::new())
+    pub(super) fn none() -> Self {
+        Self(Arc::default())
     }
 
     /// Whether they may see and change this app.
@@ -122,7 +126,7 @@ impl AuthenticatedCallers {
 
     /// The most privileged caller: the one whose own key a request is about.
     pub(super) fn into_first(self) -> Caller {
-        self.0.into_iter().next().expect("made with at least one")
+        self.0.first().cloned().expect("made with at least one")
     }
 }
 
@@ -152,18 +156,19 @@ fn widest_first(caller: &Caller) -> u8 {
 }
 
 /// All values in a request that may be keys. Headers first: a query may have more than are checked.
-fn credentials(request: &HttpRequest) -> impl Iterator<Item = String> {
-    let headers = request.headers().get_all(AUTHORIZATION).iter().filter_map(|it| key_of(it.to_str().ok()?));
-    let query = request.uri().query().unwrap_or_default();
-    let queried = form::pairs(query.as_bytes()).filter_map(|(name, value)| (name == "apikey").then_some(value));
+fn credentials(request: &HttpRequest) -> impl Iterator<Item = Cow<'_, str>> {
+    let headers = request.headers().get_all(AUTHORIZATION).iter();
+    let headers = headers.filter_map(|it| key_of(it.to_str().ok()?)).map(Cow::Borrowed);
+    let pairs = request.uri().query().into_iter().flat_map(|query| form::pairs(query.as_bytes()));
+    let queried = pairs.filter_map(|(name, value)| (name == "apikey").then_some(Cow::Owned(value)));
     headers.chain(queried).filter(|key| !key.is_empty())
 }
 
-fn key_of(header: &str) -> Option<String> {
+fn key_of(header: &str) -> Option<&str> {
     // Some clients write several blanks, or tabs.
     let (scheme, key) = header.trim().split_once([' ', '\t'])?;
     let known = ["apikey", "bearer"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
-    known.then(|| key.trim().to_owned())
+    known.then(|| key.trim())
 }
 
 /// Whether a request has anything that may be a key.

@@ -205,7 +205,10 @@ impl WebFile {
 }
 
 fn typed(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
-    (status, [(CONTENT_TYPE, kind)], body.into()).into_response()
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::api::response::{ApiResponse, failed};
 use crate::state::Status;
-use crate::state::device::LocalAddress;
+use crate::state::device::ServedConnection;
 use crate::state::own_names::{OwnNames, RequestHost};
 
 /// The header by which browsers describe the page that sends a request.
@@ -59,7 +59,7 @@ impl CrossSite {
 
 /// Whether a request is another site's. `None`: it looks like one of a program on the device or its network.
 pub(super) fn foreign(request: &HttpRequest, status: &Status) -> Option<CrossSite> {
-    let own = OwnNames { status, reached: request.extensions().get().map(|LocalAddress(address)| *address) };
+    let own = OwnNames { status, reached: request.extensions().get::<ServedConnection>().and_then(|it| it.reached) };
     let headers = request.headers();
     let target = request.uri().authority().map(|it| RequestHost::of(it.host()));
     let mut hosts = headers.get_all(HOST).iter().map(host).chain(target.map(Some));

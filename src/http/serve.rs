@@ -3,38 +3,42 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
+use std::mem;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{self, Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::response::Response;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::{BoxFuture, Either, LocalBoxFuture, Ready, ready};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::coop::unconstrained;
 use tokio::task::yield_now;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info};
 
 use super::Listener;
 use super::limits::{ConnectionLimiter, Slot};
 use super::stream_ref::{StreamActivity, StreamRef, Watched};
+use crate::apart::apart;
 use crate::state::Status;
-use crate::state::device::{
-    AnswerDelay, ClientAddress, ConcurrentRequests, EndlessAnswer, LocalAddress, OpenConnections, ServerStop,
-};
+use crate::state::device::{AnswerDelay, ClientAddress, EndlessAnswer, ServedConnection, ServerStop};
 
 /// The most bytes of a request head, first line included: the limit of other supervisors. More is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -52,31 +56,46 @@ const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 /// Serves requests until `shutdown` completes; then responses in flight are given half a second.
 pub async fn serve(router: Router, listener: impl Listener, shutdown: impl Future<Output = ()>) {
     let (_publish, status) = watch::channel(Status::default());
-    serve_while_up(router, listener, status, shutdown).await;
+    let router = TowerToHyperService::new(router);
+    serve_while_up(|request| routed(router.call(request)), listener, status, shutdown).await;
 }
 
-/// Like [`serve`], for an agent whose machine may shut down before the agent does: as soon as `status` says that logind has
-/// accepted a reboot or power-off, connections are refused, and requests in flight are answered. If the shutdown is cancelled,
-/// connections are accepted again.
+fn routed(answered: impl Future<Output = Result<Response, Infallible>> + Send + 'static) -> Answer {
+    Either::Right(Box::pin(answered.map(|Ok(response)| response)))
+}
+
+/// A response, or what waits for it.
+type Answer = Either<Ready<Response>, BoxFuture<'static, Response>>;
+
+/// Like [`serve`], with a function that answers requests, and for an agent whose machine may shut down before the agent does:
+/// as soon as `status` says that logind has accepted a reboot or power-off, connections are refused, and requests in flight are
+/// answered. If the shutdown is cancelled, connections are accepted again.
 pub async fn serve_while_up(
-    router: Router,
+    answer: impl Fn(Request<Body>) -> Answer,
     mut listener: impl Listener,
     mut status: watch::Receiver<Status>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let router = TowerToHyperService::new(router);
     let (mut stop, mut stopping) = watch::channel(());
     let limiter = ConnectionLimiter::default();
     let mut open = FuturesUnordered::new();
-    let mut shutdown = pin!(shutdown);
+    // When all of them have been polled, the task is woken once more. One that never is leaves it asleep.
+    open.push(Either::Left(pending()));
+    let mut shutdown = pin!(apart(shutdown));
     let mut is_accepting = true;
     loop {
+        let arrival = async {
+            tokio::select! {
+                biased;
+                () = accepting_changed(&mut status, is_accepting) => None,
+                accepted = listener.accept() => Some(accepted),
+            }
+        };
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(()) = open.next(), if !open.is_empty() => continue,
-            () = accepting_changed(&mut status, is_accepting) => None,
-            accepted = listener.accept() => Some(accepted),
+            Some(()) = open.next() => continue,
+            accepted = apart(arrival) => accepted,
         };
         let arrived = match accepted {
             Some(accepted) => vec![accepted],
@@ -98,11 +117,11 @@ pub async fn serve_while_up(
             };
             // Responses are small, and a client waits for each: no Nagle delay.
             let _ = stream.set_nodelay(true);
-            let reached = stream.local_addr().ok().map(|it| LocalAddress(it.ip().to_canonical()));
-            let service = Answering::new(router.clone(), peer, reached, slot, stopping.clone());
+            let reached = stream.local_addr().ok().map(|it| it.ip().to_canonical());
+            let service = Answering::new(&answer, peer, reached, slot, stopping.clone());
             // Each gives way after one response. A budget that all of them shared would be used up by the first of
             // many, and the same ones would always come last.
-            open.push(unconstrained(serve_stream(stream, service, stopping.clone())));
+            open.push(Either::Right(unconstrained(serve_stream(stream, service, stopping.clone()))));
         }
         if !is_accepting {
             info!("the machine shuts down; the API refuses new connections");
@@ -112,7 +131,7 @@ pub async fn serve_while_up(
     }
     drop(listener);
     drop(stop);
-    let responses = async { while open.next().await.is_some() {} };
+    let responses = async { while open.len() > 1 && open.next().await.is_some() {} };
     if timeout(SHUTDOWN_GRACE, responses).await.is_err() {
         debug!("connections were cut off");
     }
@@ -132,12 +151,18 @@ pub async fn serve_connection(stream: impl AsyncRead + AsyncWrite, router: Route
     let limiter = ConnectionLimiter::default();
     let Some(slot) = limiter.admit(peer.addr) else { return };
     let router = TowerToHyperService::new(router);
-    let service = Answering::new(router, peer, None, slot, stopping.clone());
+    let routed = |request| routed(router.call(request));
+    let service = Answering::new(&routed, peer, None, slot, stopping.clone());
     answer(stream, async || (), (pending(), pending()), service, stopping).await;
 }
 
-async fn serve_stream(stream: TcpStream, service: Answering<'_>, stopping: watch::Receiver<()>) {
-    let stream = StreamRef(&stream);
+async fn serve_stream(
+    stream: TcpStream,
+    service: Answering<'_, impl Fn(Request<Body>) -> Answer>,
+    stopping: watch::Receiver<()>,
+) {
+    let is_drained = Cell::new(false);
+    let stream = StreamRef::new(&stream, &is_drained);
     let ends = (stream.broken(), stream.closed());
     answer(stream, async || stream.readable().await, ends, service, stopping).await;
 }
@@ -148,7 +173,7 @@ async fn answer(
     stream: impl AsyncRead + AsyncWrite,
     readable: impl AsyncFn(),
     (broken, closed): (impl Future<Output = ()>, impl Future<Output = ()>),
-    service: Answering<'_>,
+    service: Answering<'_, impl Fn(Request<Body>) -> Answer>,
     stopping: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
@@ -175,19 +200,21 @@ async fn answer(
 async fn answer_all<S: AsyncRead + AsyncWrite>(
     mut stream: Pin<&mut TimeoutStream<S>>,
     readable: impl AsyncFn(),
-    service: &Answering<'_>,
+    service: &Answering<'_, impl Fn(Request<Body>) -> Answer>,
     mut stopping: watch::Receiver<()>,
 ) -> hyper::Result<()> {
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     // A client that has shut down its sending side still waits for a response.
     server.half_close(true);
-    server.max_header_size(HEAD_BYTES).max_headers(HEADERS).max_buf_size(BUFFER_BYTES);
+    server.max_header_size(HEAD_BYTES).max_buf_size(BUFFER_BYTES);
     let mut unparsed = Bytes::new();
+    let mut deadline = Deadline::new();
     loop {
-        if unparsed.is_empty() && !arrives(&readable, &mut stopping).await {
+        deadline.start();
+        if unparsed.is_empty() && !arrives(&readable, &mut stopping, &mut deadline).await {
             return Ok(());
         }
+        let mut is_partial = false;
         let activity = Cell::new(StreamActivity::Fresh);
         let io = Watched { stream: stream.as_mut(), unparsed, activity: &activity, owed: Bytes::new() };
         let mut connection = Box::new(server.serve_connection(TokioIo::new(io), service));
@@ -197,7 +224,14 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
                 Pin::new(&mut *connection).graceful_shutdown();
             }
             let polled = connection.poll_without_shutdown(context).map_ok(|()| Next::Close);
-            if polled.is_ready() || stops || activity.get() != StreamActivity::Idle || service.is_answering() {
+            let is_answering = service.is_answering();
+            if polled.is_pending() && activity.get() == StreamActivity::Fresh && !is_answering {
+                if !mem::replace(&mut is_partial, true) {
+                    deadline.start();
+                }
+                return deadline.poll_passed(context).map(|()| Ok(Next::Close));
+            }
+            if polled.is_ready() || stops || activity.get() != StreamActivity::Idle || is_answering {
                 return polled;
             }
             // An idle HTTP connection ends at once.
@@ -226,6 +260,13 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
     }
 }
 
+/// The response to a request of more than [`HEADERS`]. A limit below hyper's own hundred would have hyper clear a table of that
+/// many headers for each request.
+fn too_many_headers() -> Response {
+    let head = [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (CONNECTION, "close")];
+    (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, head).into_response()
+}
+
 /// What follows a response.
 #[derive(Debug, Clone, Copy)]
 enum Next {
@@ -236,7 +277,7 @@ enum Next {
 }
 
 /// Whether something to read arrives in time. When the agent stops, bytes that the kernel already holds count.
-async fn arrives(readable: impl AsyncFn(), stopping: &mut watch::Receiver<()>) -> bool {
+async fn arrives(readable: impl AsyncFn(), stopping: &mut watch::Receiver<()>, deadline: &mut Deadline) -> bool {
     tokio::select! {
         biased;
         () = readable() => true,
@@ -245,15 +286,44 @@ async fn arrives(readable: impl AsyncFn(), stopping: &mut watch::Receiver<()>) -
             yield_now().await;
             readable().now_or_never().is_some()
         }
-        () = sleep(HEAD_TIMEOUT) => false,
+        () = poll_fn(|context| deadline.poll_passed(context)) => false,
+    }
+}
+
+/// The time until which a client must have sent a head. To start it anew costs no more than to read the clock: the runtime's
+/// timer, which is registered until it fires, is only set again when it has fired too early.
+struct Deadline {
+    timer: Pin<Box<Sleep>>,
+    at: Instant,
+}
+
+impl Deadline {
+    fn new() -> Self {
+        let at = Instant::now() + HEAD_TIMEOUT;
+        Self { timer: Box::pin(sleep_until(at)), at }
+    }
+
+    /// Gives the client the whole time again.
+    fn start(&mut self) {
+        self.at = Instant::now() + HEAD_TIMEOUT;
+    }
+
+    fn poll_passed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            task::ready!(self.timer.as_mut().poll(context));
+            if self.at <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(self.at);
+        }
     }
 }
 
 /// The service that answers one client's requests.
-struct Answering<'a> {
-    router: TowerToHyperService<Router>,
+struct Answering<'a, F> {
+    answer: &'a F,
     peer: ClientAddress,
-    reached: Option<LocalAddress>,
+    reached: Option<IpAddr>,
     slot: Slot<'a>,
     stop: ServerStop,
     turn: Rc<Cell<Turn>>,
@@ -271,16 +341,10 @@ enum Turn {
     Taken,
 }
 
-impl<'a> Answering<'a> {
-    fn new(
-        router: TowerToHyperService<Router>,
-        peer: ClientAddress,
-        reached: Option<LocalAddress>,
-        slot: Slot<'a>,
-        stopping: watch::Receiver<()>,
-    ) -> Self {
+impl<'a, F> Answering<'a, F> {
+    fn new(answer: &'a F, peer: ClientAddress, reached: Option<IpAddr>, slot: Slot<'a>, stopping: watch::Receiver<()>) -> Self {
         let (turn, endless) = (Rc::new(Cell::new(Turn::Free)), Rc::default());
-        Self { router, peer, reached, slot, stop: ServerStop(stopping), turn, endless }
+        Self { answer, peer, reached, slot, stop: ServerStop(stopping), turn, endless }
     }
 
     /// Whether a request is in flight: each holds a clone of `turn`.
@@ -289,36 +353,56 @@ impl<'a> Answering<'a> {
     }
 }
 
-impl Service<Request<Incoming>> for Answering<'_> {
+impl<F: Fn(Request<Body>) -> Answer> Service<Request<Incoming>> for Answering<'_, F> {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>>>>;
+    type Future = Either<Ready<Result<Response, Infallible>>, LocalBoxFuture<'static, Result<Response, Infallible>>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (guard, concurrent) = self.slot.begin();
-        request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(self.stop.clone());
-        request.extensions_mut().insert(ConcurrentRequests(concurrent));
-        request.extensions_mut().insert(OpenConnections(self.slot.open()));
-        if let Some(reached) = self.reached {
-            request.extensions_mut().insert(reached);
+        if request.headers().len() > HEADERS {
+            return Either::Left(ready(Ok(too_many_headers())));
         }
-        let answered = self.router.call(request);
+        let mut request = request.map(|it| if it.is_end_stream() { Body::empty() } else { Body::new(it) });
+        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(ServedConnection {
+            reached: self.reached,
+            concurrent_requests: concurrent,
+            open_connections: Some(self.slot.open()),
+            stop: Some(self.stop.clone()),
+        });
+        let answered = match (self.answer)(request) {
+            Either::Left(answer) => {
+                let answer = answer.into_inner();
+                if self.turn.get() == Turn::Free && !is_special(&answer) {
+                    self.turn.set(Turn::Taken);
+                    return Either::Left(ready(Ok(answer)));
+                }
+                Either::Left(ready(answer))
+            }
+            later => later,
+        };
         let (turn, endless) = (Rc::clone(&self.turn), Rc::clone(&self.endless));
-        Box::pin(async move {
+        Either::Right(Box::pin(async move {
             while turn.replace(Turn::Taken) == Turn::Taken {
                 yield_now().await;
             }
             let answer = answered.await;
             drop(guard);
-            if answer.as_ref().is_ok_and(|it| it.extensions().get::<EndlessAnswer>().is_some()) {
+            if answer.extensions().get::<EndlessAnswer>().is_some() {
                 endless.notify_one();
             }
             // The connection counts as idle from here on: another one may displace it.
-            if let Ok(Some(AnswerDelay(long))) = answer.as_ref().map(|it| it.extensions().get().copied()) {
+            if let Some(AnswerDelay(long)) = answer.extensions().get().copied() {
                 sleep(long).await;
             }
-            answer
-        })
+            Ok(answer)
+        }))
     }
+}
+
+/// Whether the server does more with a response than to send it.
+fn is_special(answer: &Response) -> bool {
+    let extensions = answer.extensions();
+    extensions.get::<EndlessAnswer>().is_some() || extensions.get::<AnswerDelay>().is_some()
 }

@@ -16,19 +16,32 @@ const NOSNIFF: &[u8] = b"x-content-type-options: nosniff\r\n";
 
 /// A connection by reference.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StreamRef<'a>(pub(super) &'a TcpStream);
+pub(super) struct StreamRef<'a> {
+    stream: &'a TcpStream,
+    /// Whether the last read took all that there was.
+    is_drained: &'a Cell<bool>,
+}
 
-impl StreamRef<'_> {
+impl<'a> StreamRef<'a> {
+    /// `is_drained` is false for a new connection.
+    pub(super) const fn new(stream: &'a TcpStream, is_drained: &'a Cell<bool>) -> Self {
+        Self { stream, is_drained }
+    }
+
     /// Completes when there is something to read, or the connection ends.
     pub(super) async fn readable(self) {
-        // Not `TcpStream::readable`: tokio takes a new connection for readable until a read was tried. Errors are reported by
-        // the read that follows.
-        let _ = self.0.peek(&mut [0]).await;
+        // Errors are reported by the read that follows.
+        let _ = if self.is_drained.get() {
+            self.stream.readable().await
+        } else {
+            // tokio takes a new connection for readable until a read was tried.
+            self.stream.peek(&mut [0]).await.map(drop)
+        };
     }
 
     /// Completes when the client has closed the connection or its sending side, unless it has sent something that was not read.
     pub(super) async fn closed(self) {
-        if matches!(self.0.peek(&mut [0]).await, Ok(1..)) {
+        if matches!(self.stream.peek(&mut [0]).await, Ok(1..)) {
             pending::<()>().await;
         }
     }
@@ -37,17 +50,31 @@ impl StreamRef<'_> {
     /// side.
     pub(super) async fn broken(self) {
         // If readiness cannot be polled, the runtime is shutting down, and soon everything else.
-        let _ = self.0.ready(Interest::ERROR).await;
+        let _ = self.stream.ready(Interest::ERROR).await;
+    }
+
+    /// Has the runtime wait for the kernel's next event, without a read that says that there is nothing.
+    fn drained(self) {
+        let _ = self.stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        self.is_drained.set(true);
     }
 }
 
 impl AsyncRead for StreamRef<'_> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buffer.remaining();
         loop {
-            ready!(self.0.poll_read_ready(context))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
-                read => return Poll::Ready(read.map(|length| buffer.advance(length))),
+            ready!(self.stream.poll_read_ready(context))?;
+            match self.stream.try_read_buf(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_drained.set(true),
+                read => {
+                    // The kernel has no more than a read that did not fill the buffer; what comes later is another event.
+                    match read {
+                        Ok(length) if 0 < length && length < room => self.drained(),
+                        Ok(_) | Err(_) => self.is_drained.set(false),
+                    }
+                    return Poll::Ready(read.map(drop));
+                }
             }
         }
     }
@@ -60,8 +87,8 @@ impl AsyncWrite for StreamRef<'_> {
 
     fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(context))?;
-            match self.0.try_write_vectored(parts) {
+            ready!(self.stream.poll_write_ready(context))?;
+            match self.stream.try_write_vectored(parts) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
                 written => return Poll::Ready(written),
             }
@@ -77,7 +104,7 @@ impl AsyncWrite for StreamRef<'_> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(shutdown(self.0, Shutdown::Write)?))
+        Poll::Ready(Ok(shutdown(self.stream, Shutdown::Write)?))
     }
 }
 

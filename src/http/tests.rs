@@ -6,14 +6,16 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::routing::get;
 use axum::{Extension, Router};
+use futures_util::future::Either;
 use futures_util::{FutureExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
+use tower::ServiceExt;
 
 use super::*;
-use crate::state::device::{AnswerDelay, EndlessAnswer, LocalAddress, ServerStop};
+use crate::state::device::{AnswerDelay, EndlessAnswer, ServedConnection};
 use crate::state::{ClientAddress, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status};
 
 const PEER: ClientAddress = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
@@ -77,7 +79,7 @@ async fn the_address_that_was_asked_and_a_late_answer_are_the_routers() {
     let (listener, at) = bound();
     let late = async || (Extension(AnswerDelay(Duration::from_millis(300))), "late");
     let router = router()
-        .route("/reached", get(async |Extension(LocalAddress(address)): Extension<LocalAddress>| address.to_string()))
+        .route("/reached", get(async |Extension(served): Extension<ServedConnection>| served.reached.unwrap().to_string()))
         .route("/late", get(late));
     let asks = async {
         let text = get_text(at, "/reached").await;
@@ -112,7 +114,8 @@ async fn the_end_is_near_whatever_is_under_way() {
 
 /// A router whose response goes on until the server stops. It holds one of these for as long as it goes on.
 fn endless(held: Arc<()>) -> Router {
-    let answer = async move |Extension(ServerStop(stop)): Extension<ServerStop>| {
+    let answer = async move |Extension(served): Extension<ServedConnection>| {
+        let stop = served.stop.unwrap().0;
         let held = Arc::clone(&held);
         let parts = stream::unfold((Some("begun"), stop, held), async |(first, mut stop, held)| {
             if first.is_none() {
@@ -334,8 +337,9 @@ async fn once_the_end_is_accepted_connections_are_refused_and_requests_under_way
         tell.send_replace(ends(ShutdownProgress::Accepted));
         refuses(at, true).await;
     };
+    let answer = |request| Either::Right(router().oneshot(request).map(Result::unwrap).boxed());
     tokio::select! {
-        () = serve_while_up(router(), listener, status, std::future::pending()) => (),
+        () = serve_while_up(answer, listener, status, std::future::pending()) => (),
         () = story => (),
     }
 }

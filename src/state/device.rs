@@ -67,9 +67,18 @@ pub struct ClientAddress {
     pub local: bool,
 }
 
-/// The address of the device that a connection to the API was made to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LocalAddress(pub IpAddr);
+/// What the server knows of the connection of a request. It is one value, because each that a request carries is allocated.
+#[derive(Debug, Clone, Default)]
+pub struct ServedConnection {
+    /// The address of the device that the client connected to.
+    pub reached: Option<IpAddr>,
+    /// How many other requests from the same address are in flight.
+    pub concurrent_requests: usize,
+    /// How many connections are open, of all clients.
+    pub open_connections: Option<usize>,
+    /// The end of the server, for a response that goes on for ever. A handler takes it.
+    pub stop: Option<ServerStop>,
+}
 
 /// Changes, or loses its sender, when the server wants a response that goes on for ever to end.
 #[derive(Debug, Clone)]
@@ -84,11 +93,3 @@ pub struct EndlessAnswer;
 /// take its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerDelay(pub Duration);
-
-/// How many connections are open, of all clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenConnections(pub usize);
-
-/// How many other requests from the same address are in flight.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ConcurrentRequests(pub usize);

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{StatusCode, Version};
 use boardkeeper::api::{self, RouteAccess};
-use boardkeeper::state::device::LocalAddress;
+use boardkeeper::state::device::ServedConnection;
 use boardkeeper::state::{ClientAddress, Force};
 
 use crate::test_device::{ONE, Received, Response, TestDevice, bare_request, request};
@@ -26,7 +26,9 @@ fn device() -> TestDevice {
 /// From a caller that local mode admits, to an address of the device.
 fn local(request: Builder) -> Builder {
     let peer = ClientAddress { addr: CONTAINER.parse().unwrap(), local: true };
-    request.extension(peer).extension(LocalAddress(IpAddr::from([172, 17, 0, 1])))
+    request
+        .extension(peer)
+        .extension(ServedConnection { reached: Some(IpAddr::from([172, 17, 0, 1])), ..ServedConnection::default() })
 }
 
 async fn ask(device: &mut TestDevice, request: Builder) -> Response {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use boardkeeper::state::device::ServerStop;
+use boardkeeper::state::device::{ServedConnection, ServerStop};
 use boardkeeper::state::history::{
     Cause, FieldChange, HistoryAction, HistoryNote, HistoryObject, HistoryOutcome, KEPT, Requester,
 };
@@ -114,7 +114,8 @@ struct Reader {
 impl Reader {
     async fn open(device: &mut TestDevice, key: &str, last: Option<u64>) -> Self {
         let (stop, stopping) = watch::channel(());
-        let mut asking = request("GET", &format!("/agent/v1/events?apikey={key}")).extension(ServerStop(stopping));
+        let mut asking = request("GET", &format!("/agent/v1/events?apikey={key}"))
+            .extension(ServedConnection { stop: Some(ServerStop(stopping)), ..ServedConnection::default() });
         if let Some(last) = last {
             asking = asking.header("Last-Event-ID", last.to_string());
         }

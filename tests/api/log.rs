@@ -38,7 +38,7 @@ async fn acts_are_logged_with_who_asked() {
         "answered who=\"device key\" method=POST path=\"/v1/restart\" status=200",
         "asked who=\"service 3134/main\" method=POST path=\"/v1/update\"",
         "refused who=\"service 2167/main\" method=POST path=\"/v1/update\" status=401",
-        "refused who=\"nobody\" from=127.0.0.1 method=POST path=\"/v1/purge\" status=401",
+        "refused who=\"unauthenticated\" from=127.0.0.1 method=POST path=\"/v1/purge\" status=401",
         "answered who=\"service 2167/main\" method=POST path=\"/v1/regenerate-api-key\" status=200",
     ] {
         assert!(text.contains(&format!(" INFO boardkeeper::api::audit: {line}")), "{line} is not in {text}");
@@ -57,7 +57,7 @@ async fn reads_are_logged_for_those_who_look_closer() {
 #[tokio::test]
 async fn who_was_kept_from_reading_is_logged() {
     let text = logged().await;
-    let line = " INFO boardkeeper::api::audit: refused who=\"nobody\" method=GET path=\"/ping\" status=401";
+    let line = " INFO boardkeeper::api::audit: refused who=\"unauthenticated\" method=GET path=\"/ping\" status=401";
     assert!(text.contains(line), "{text}");
     let mut device = TestDevice::new();
     let narrow = device.key(ONE, "main");
@@ -121,7 +121,7 @@ async fn a_client_without_a_key_does_not_fill_the_log() {
     lines::keep(Level::DEBUG);
     let mut device = TestDevice::new();
     let wide = device.key(WIDE, "main");
-    let told = |text: &str| text.lines().filter(|it| it.contains(" INFO ") && it.contains("who=\"nobody\"")).count();
+    let told = |text: &str| text.lines().filter(|it| it.contains(" INFO ") && it.contains("who=\"unauthenticated\"")).count();
     for n in 0..100 {
         let asking = if n % 2 == 0 { ("POST", "/v1/reboot?apikey=not-a-key") } else { ("GET", "/v1/device") };
         device.call(request(asking.0, asking.1).body(Body::empty()).unwrap()).await;

@@ -9,7 +9,7 @@ use axum::http::header::ACCEPT;
 use boardkeeper::api::{MetricKind, metric_families};
 use boardkeeper::request::StreamRefusal;
 use boardkeeper::state::cloud::{ByteCount, Registration, TrafficPurpose};
-use boardkeeper::state::device::OpenConnections;
+use boardkeeper::state::device::ServedConnection;
 use boardkeeper::state::host::{Capacity, ProcessUse};
 use boardkeeper::state::lease::Lease;
 use boardkeeper::state::metrics::{ActionCounts, ActionKind, AgentMetrics, RestartCounts};
@@ -73,7 +73,14 @@ fn known() -> TestDevice {
 
 async fn scrape(device: &mut TestDevice, key: &str, accept: &str) -> Response {
     let asking = request("GET", "/metrics").header("Authorization", format!("Bearer {key}")).header(ACCEPT, accept);
-    device.call(asking.extension(OpenConnections(3)).body(Body::empty()).unwrap()).await
+    device
+        .call(
+            asking
+                .extension(ServedConnection { open_connections: Some(3), ..ServedConnection::default() })
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await
 }
 
 fn device_key(device: &TestDevice) -> String {

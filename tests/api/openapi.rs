@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use boardkeeper::api::{self, RouteAccess};
-use boardkeeper::state::device::ConcurrentRequests;
+use boardkeeper::state::device::ServedConnection;
 use serde_json::{Value, json};
 
 use crate::test_device::{Response, TestDevice, request};
@@ -56,7 +56,14 @@ async fn every_route_documents_its_answer_to_too_many_requests() {
     for route in api::routes() {
         let asking = request(route.method.as_str(), &format!("{}?apikey={}", route.path, "d".repeat(64)));
         // What comes back is held against the description.
-        TestDevice::new().call(asking.extension(ConcurrentRequests(10_000)).body(Body::empty()).unwrap()).await;
+        TestDevice::new()
+            .call(
+                asking
+                    .extension(ServedConnection { concurrent_requests: 10_000, ..ServedConnection::default() })
+                    .body(Body::empty())
+                    .unwrap(),
+            )
+            .await;
     }
 }
 

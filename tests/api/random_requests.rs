@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Method};
 use boardkeeper::api;
-use boardkeeper::state::device::ConcurrentRequests;
+use boardkeeper::state::device::ServedConnection;
 use proptest::prelude::*;
 
 use crate::test_device::{TestDevice, request};
@@ -81,7 +81,7 @@ proptest! {
         body in body(),
         beside in 0..40_usize,
     ) {
-        let mut asking = request(method.as_str(), &format!("{path}?{query}")).extension(ConcurrentRequests(beside));
+        let mut asking = request(method.as_str(), &format!("{path}?{query}")).extension(ServedConnection { concurrent_requests: beside, ..ServedConnection::default() });
         for (name, value) in headers {
             if let Ok(value) = HeaderValue::from_bytes(&value) {
                 asking = asking.header(name, value);

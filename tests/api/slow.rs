@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use boardkeeper::state::Force;
-use boardkeeper::state::device::ConcurrentRequests;
+use boardkeeper::state::device::ServedConnection;
 use futures_util::stream;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
@@ -115,12 +115,12 @@ async fn many_that_wait_for_one_address_keep_out_neither_reads_nor_the_owner() {
         (&device_key, "GET", "/ping", 10_000, 200),
     ] {
         let mut asking = request(method, &format!("{path}?apikey={key}")).body(Body::empty()).unwrap();
-        asking.extensions_mut().insert(ConcurrentRequests(beside));
+        asking.extensions_mut().insert(ServedConnection { concurrent_requests: beside, ..ServedConnection::default() });
         assert_eq!(device.call(asking).await.status.as_u16(), status, "{path} {beside}");
     }
     let service = device.key(ONE, "main");
     let mut asking = request("POST", &format!("/v1/regenerate-api-key?apikey={service}")).body(Body::empty()).unwrap();
-    asking.extensions_mut().insert(ConcurrentRequests(16));
+    asking.extensions_mut().insert(ServedConnection { concurrent_requests: 16, ..ServedConnection::default() });
     let got = device.call(asking).await;
     assert!(got.status.as_u16() == 429 && got.message().contains("nothing was begun"), "{}", got.body);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::StatusCode;
 use boardkeeper::request::StreamRefusal;
-use boardkeeper::state::device::{EndlessAnswer, ServerStop};
+use boardkeeper::state::device::{EndlessAnswer, ServedConnection, ServerStop};
 use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::live_log::{LiveLogLine, LogPast, LogQuery, LogSince};
 use boardkeeper::state::{AppId, EngineTime, OutputStream};
@@ -197,7 +197,8 @@ async fn a_stream_ends_when_the_server_stops() {
     device.keeps_streams = true;
     let (stop, stopping) = watch::channel(());
     let key = "d".repeat(64);
-    let asking = request("GET", &format!("/v2/local/logs?apikey={key}")).extension(ServerStop(stopping));
+    let asking = request("GET", &format!("/v2/local/logs?apikey={key}"))
+        .extension(ServedConnection { stop: Some(ServerStop(stopping)), ..ServedConnection::default() });
     let answer = device.begin(asking.body(Body::empty()).unwrap()).await;
     assert!(answer.extensions().get::<EndlessAnswer>().is_some());
     let mut body = answer.into_body();

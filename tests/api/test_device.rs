@@ -13,7 +13,7 @@ use boardkeeper::request::{
     LedHandle, LedRequest, Refusal, Request, ServiceSelector, StreamRefusal, StreamRequest, TagRefusal, TagRequest,
 };
 use boardkeeper::state::cloud::{CloudStatus, DeviceTag, ReportedVersions};
-use boardkeeper::state::device::{AnswerDelay, ServerStop};
+use boardkeeper::state::device::{AnswerDelay, ServedConnection, ServerStop};
 use boardkeeper::state::history::{History, Requester};
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::journal::JournalQuery;
@@ -143,7 +143,6 @@ impl TestDevice {
             cloud,
             leds,
             history,
-            requester: None,
             streams,
             tags,
             local_engine: local_engine.clone(),
@@ -305,7 +304,9 @@ impl TestDevice {
     pub(crate) async fn call(&mut self, mut request: HttpRequest<Body>) -> Response {
         if request.uri().path().to_lowercase().starts_with("/agent/v1/events") {
             // The server has stopped: the events end with those that are due.
-            request.extensions_mut().insert(ServerStop(watch::channel(()).1));
+            request
+                .extensions_mut()
+                .insert(ServedConnection { stop: Some(ServerStop(watch::channel(()).1)), ..ServedConnection::default() });
         }
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.begin(request).await.into_parts();

@@ -200,7 +200,7 @@ async fn ask(agent: &Agent, row: &Row, request: Request<Body>) -> (u16, String, 
         let line = format!("method={} path=\"{}", row.method, row.path.split('{').next().unwrap());
         let what = if [401, 403].contains(&status) { "refused" } else { "answered" };
         // Requests without a valid key are not all logged: they would fill the journal.
-        let level = |it: &str| it.contains(" INFO ") || it.contains("DEBUG") && it.contains("who=\"nobody\"");
+        let level = |it: &str| it.contains(" INFO ") || it.contains("DEBUG") && it.contains("who=\"unauthenticated\"");
         let told = |it: &str| level(it) && it.contains(&line) && it.contains(&format!(" {what} who="));
         assert!(log.lines().any(|it| told(it) && it.contains(&format!("status={status}"))), "not in the log: {row:?}\n{log}");
     }

@@ -51,7 +51,7 @@ pub(super) async fn blink(ApiRequest { api, .. }: ApiRequest) -> Result<ApiRespo
 
 /// `POST /agent/v1/leds/:name/pattern`, and the same of a line.
 pub(super) async fn hold(which: LedRef, call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let (leds, by) = (call.api.leds, call.api.requester);
+    let (leds, by) = (call.api.leds.clone(), call.api.requester);
     let fields = body::read(call.request).await?;
     let (pattern, seconds) = (pattern(&fields)?, seconds(&fields)?);
     let (reply, answer) = oneshot::channel();
@@ -73,7 +73,7 @@ pub(super) async fn hold(which: LedRef, call: ApiRequest) -> Result<ApiResponse,
 /// `DELETE /agent/v1/leds/:name/pattern`, and the same of a line.
 pub(super) async fn release(which: LedRef, call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let (reply, answer) = oneshot::channel();
-    request(&call.api.leds, LedRequest::Release { which, by: call.api.requester, reply }, answer).await?;
+    request(&call.api.agent.leds, LedRequest::Release { which, by: call.api.requester, reply }, answer).await?;
     Ok(ApiResponse::Nothing)
 }
 

@@ -136,7 +136,7 @@ pub(super) async fn switch_off(call: ApiRequest) -> Result<ApiResponse, ApiRespo
     switch(&call.api, LocalModeRequest::Off).await
 }
 
-async fn switch(api: &crate::api::ApiHandle, switch: LocalModeRequest) -> Result<ApiResponse, ApiResponse> {
+async fn switch(api: &crate::api::RequestHandle, switch: LocalModeRequest) -> Result<ApiResponse, ApiResponse> {
     match api.send(|reply| Request::SwitchLocalMode { switch, reply }).await? {
         Ok(local) => {
             let status = api.status.borrow();

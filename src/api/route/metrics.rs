@@ -13,7 +13,7 @@ use crate::api::response::ApiResponse;
 use crate::api::route::streams::begin;
 use crate::request::StreamRequest;
 use crate::state::cloud::{CloudStatus, Registration};
-use crate::state::device::OpenConnections;
+use crate::state::device::ServedConnection;
 use crate::state::host::{Capacity, HostMetrics};
 use crate::state::metrics::AgentMetrics;
 use crate::state::{
@@ -71,7 +71,8 @@ fn write(text: &mut MetricsText, call: &ApiRequest, counted: &AgentMetrics) {
         flash(text, counted, up);
         text.add_known(&family::RESIDENT_MEMORY, &[], counted.process.resident_bytes);
         text.add_known(&family::CPU, &[], counted.process.cpu);
-        let open = call.request.extensions().get().map(|OpenConnections(open)| u64::try_from(*open).unwrap_or(u64::MAX));
+        let open = call.request.extensions().get::<ServedConnection>().and_then(|it| it.open_connections);
+        let open = open.map(|it| u64::try_from(it).unwrap_or(u64::MAX));
         text.add_known(&family::API_CONNECTIONS, &[], open);
     }
 }

@@ -23,7 +23,7 @@ use crate::api::response::{ApiResponse, failed};
 use crate::api::{ApiHandle, ApiRequest, body};
 use crate::request::{StreamRefusal, StreamRequest};
 use crate::state::OutputStream;
-use crate::state::device::ServerStop;
+use crate::state::device::{ServedConnection, ServerStop};
 use crate::state::journal::JournalQuery;
 use crate::state::live_log::{LiveLogLine, LogQuery};
 
@@ -59,15 +59,14 @@ pub(in crate::api) async fn local_logs(mut call: ApiRequest) -> Result<ApiRespon
     let lines = begin(&call.api, |reply| StreamRequest::Logs { query, reply }).await?;
     let first =
         row(&LogRow { message: "Streaming logs", timestamp: None, service_name: None, is_std_err: false, is_system: true });
-    let rows =
-        items(lines, call.request.extensions_mut().remove::<ServerStop>()).map(|it: Arc<LiveLogLine>| row(&LogRow::of(&it)));
+    let rows = items(lines, stop_of(&mut call)).map(|it: Arc<LiveLogLine>| row(&LogRow::of(&it)));
     let rows = stream::iter([first]).chain(rows).map(Ok::<_, Infallible>);
     Ok(ApiResponse::Stream(NDJSON, Body::from_stream(rows)))
 }
 
 /// `POST /v2/journal-logs`: the host's journal, as journalctl prints it.
 pub(in crate::api) async fn journal_logs(mut call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let stop = call.request.extensions_mut().remove::<ServerStop>();
+    let stop = stop_of(&mut call);
     let query = query(&body::read(call.request).await?)?;
     let parts = begin(&call.api, |reply| StreamRequest::Journal { query, reply }).await?;
     Ok(ApiResponse::Stream(TEXT, Body::from_stream(items(parts, stop).map(Ok::<_, Infallible>))))
@@ -162,6 +161,11 @@ fn items<T: Send + 'static>(receiver: mpsc::Receiver<T>, stop: Option<ServerStop
         };
         Some((item?, (receiver, stop)))
     })
+}
+
+/// The end of the server, which a request brings.
+pub(super) fn stop_of(call: &mut ApiRequest) -> Option<ServerStop> {
+    call.request.extensions_mut().get_mut::<ServedConnection>()?.stop.take()
 }
 
 /// Completes when the server stops, if it said how it would.

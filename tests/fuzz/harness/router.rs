@@ -66,7 +66,6 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
         cloud,
         leds,
         history: watch::channel(History::default()).1,
-        requester: None,
         streams,
         tags,
         local_engine,

@@ -26,7 +26,7 @@ use crate::api::ApiRequest;
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::{ApiResponse, failed};
 use crate::api::route::agent;
-use crate::api::route::streams::stopped;
+use crate::api::route::streams::{stop_of, stopped};
 use crate::state::device::ServerStop;
 
 /// How many clients follow the events at once. Each page that is open is one.
@@ -85,7 +85,7 @@ pub(in crate::api::route) fn events(mut call: ApiRequest) -> ApiResponse {
     };
     let given = call.request.headers().get("last-event-id").and_then(|it| it.to_str().ok()?.trim().parse::<u64>().ok());
     let newest = call.api.history.borrow().newest();
-    let stop = call.request.extensions_mut().remove::<ServerStop>();
+    let stop = stop_of(&mut call);
     let follower = Follower {
         call,
         stop,
@@ -143,7 +143,7 @@ impl Follower {
     /// Puts what is new into the queue. Returns whether there was anything.
     fn collect(&mut self) -> bool {
         let mut lines = Vec::new();
-        let api = &mut self.call.api;
+        let api = &mut *self.call.api;
         // What changes from here on wakes the client again.
         let _ = (api.status.borrow_and_update(), api.connectivity.borrow_and_update(), api.cloud.borrow_and_update());
         let _ = (api.leds.status.borrow_and_update(), api.vpn.borrow_and_update());
@@ -179,7 +179,7 @@ impl Follower {
 
 /// Waits until something changes. Returns whether the agent goes on.
 async fn changed(call: &mut ApiRequest) -> bool {
-    let api = &mut call.api;
+    let api = &mut *call.api;
     let changed = tokio::select! {
         changed = api.status.changed() => changed,
         changed = api.history.changed() => changed,

@@ -11,11 +11,10 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use futures_util::stream::StreamExt;
 use serde::Serialize;
 
-use super::{NDJSON, TEXT, begin, items};
+use super::{NDJSON, TEXT, begin, items, stop_of};
 use crate::api::response::{ApiResponse, failed};
 use crate::api::{ApiRequest, form};
 use crate::request::StreamRequest;
-use crate::state::device::ServerStop;
 use crate::state::live_log::{LiveLogLine, LogPast, LogQuery, LogSince};
 use crate::state::utc::{from_rfc3339, utc_millis};
 use crate::state::{AppId, EngineTime, OutputStream, ServiceKey, Status};
@@ -39,7 +38,7 @@ pub(in crate::api) async fn agent_logs(mut call: ApiRequest) -> Result<ApiRespon
         return Ok(ApiResponse::Stream(kind, Body::empty()));
     }
     let lines = begin(&call.api, |reply| StreamRequest::Logs { query, reply }).await?;
-    let rows = items(lines, call.request.extensions_mut().remove::<ServerStop>());
+    let rows = items(lines, stop_of(&mut call));
     let rows = rows.map(move |it: Arc<LiveLogLine>| Ok::<_, Infallible>(if is_text { text(&it) } else { json(&it) }));
     Ok(ApiResponse::Stream(kind, Body::from_stream(rows)))
 }
