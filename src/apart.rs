@@ -12,12 +12,12 @@ use futures_util::task::AtomicWaker;
 /// loop of the agent.
 pub async fn apart<T>(one: impl Future<Output = T>) -> T {
     let mut one = pin!(one);
-    let wakes = Arc::new(OwnWakes { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
-    let waker = Waker::from(Arc::clone(&wakes));
+    let own = Arc::new(OwnWakes { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
+    let waker = Waker::from(Arc::clone(&own));
     poll_fn(|context| {
         // Before it is asked whether it was woken: what wakes it from now on wakes the task.
-        wakes.task.register(context.waker());
-        if wakes.is_woken.swap(false, Ordering::AcqRel) {
+        own.task.register(context.waker());
+        if own.is_woken.swap(false, Ordering::AcqRel) {
             one.as_mut().poll(&mut Context::from_waker(&waker))
         } else {
             Poll::Pending

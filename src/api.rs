@@ -201,10 +201,13 @@ fn begin(state: &Arc<AppState>, request: HttpRequest) -> Answer {
         tries_wrong_key: callers.is_err() && is_a_guess(&request),
         from: request.extensions().get::<ClientAddress>().map(|peer| peer.addr),
     };
-    let (route, call) = match admit(api, callers, request) {
+    let (route, callers, param) = match admit(api, callers, &request) {
         Ok(admitted) => admitted,
         Err(rejection) => return Either::Left(ready(closing.of(rejection, state))),
     };
+    // Only an endpoint that waits sends the reconciler anything.
+    let requester = route.waits().then(|| requester(&callers, &request));
+    let call = ApiRequest { api: RequestHandle { agent: Arc::clone(api), requester }, callers, param, request };
     // A health check comes every few seconds; its answer is logged, and that is enough.
     if !route.access.is_without_key() {
         closing.audit.accepted();
@@ -243,7 +246,7 @@ impl Closing {
 /// A response with the header that all have: a browser must not guess that a response is a script or a page.
 fn complete(outcome: ApiResponse) -> Response {
     let mut response = outcome.into_response();
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, const { HeaderValue::from_static("nosniff") });
     response
 }
 
@@ -252,13 +255,13 @@ fn is_a_guess(request: &HttpRequest) -> bool {
     auth::tries_a_key(request) || route::is_guessable(request.method(), request.uri().path())
 }
 
-/// The endpoint and the request, if the caller may use it; otherwise the response that rejects it.
+/// The endpoint, who uses it and the path's parameter, if they may; otherwise the response that rejects the request.
 fn admit(
-    api: &Arc<ApiHandle>,
+    api: &ApiHandle,
     callers: Result<AuthenticatedCallers, AuthFailure>,
-    request: HttpRequest,
-) -> Result<(&'static Route, ApiRequest), ApiResponse> {
-    site::has_one_host(&request)?;
+    request: &HttpRequest,
+) -> Result<(&'static Route, AuthenticatedCallers, String), ApiResponse> {
+    site::has_one_host(request)?;
     let found = route::find(request.method(), request.uri().path());
     let access = if let RouteMatch::Route(route, _) = &found { Some(route.access) } else { None };
     let is_page = access == Some(RouteAccess::Page);
@@ -267,7 +270,7 @@ fn admit(
         Ok(callers) => callers,
         Err(_) if is_page => AuthenticatedCallers::none(),
         Err(AuthFailure::Foreign(foreign)) => return Err(foreign.refusal()),
-        Err(_) if is_public && site::foreign(&request, &api.status.borrow()) == Some(CrossSite::Page) => {
+        Err(_) if is_public && site::foreign(request, &api.status.borrow()) == Some(CrossSite::Page) => {
             return Err(CrossSite::Page.refusal());
         }
         Err(_) if is_public => AuthenticatedCallers::none(),
@@ -287,14 +290,11 @@ fn admit(
     if !route.is_open_to(&callers, &api.status.borrow().access) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
     }
-    if route.waits() && has_too_many_in_flight(&callers, &request) {
+    if route.waits() && has_too_many_in_flight(&callers, request) {
         let why = "too many requests of this address wait already; nothing was begun, ask again when they are answered";
         return Err(failed(StatusCode::TOO_MANY_REQUESTS, why));
     }
-    // Only an endpoint that waits sends the reconciler anything.
-    let requester = route.waits().then(|| requester(&callers, &request));
-    let api = RequestHandle { agent: Arc::clone(api), requester };
-    Ok((route, ApiRequest { api, callers, param, request }))
+    Ok((route, callers, param))
 }
 
 fn requester(callers: &AuthenticatedCallers, request: &HttpRequest) -> Requester {

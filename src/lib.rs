@@ -70,8 +70,8 @@ const EVENT_QUEUE: usize = 128;
 
 /// Runs the agent for as long as it is polled.
 ///
-/// `serve` receives the API router once the channels behind it exist, and those channels, of which [`api::ApiService`] makes the
-/// same API for a server; the caller decides which sockets to listen on, and which service manager to notify.
+/// `serve` receives the API router once the channels behind it exist, and those channels, of which [`api::ApiService`] makes
+/// the same API for a server; the caller decides which sockets to listen on, and which service manager to notify.
 pub async fn run<W, S>(world: &W, settings: reconcile::ReconcilerSettings, cloud: cloud::CloudSettings, serve: S)
 where
     W: World,

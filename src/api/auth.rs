@@ -10,6 +10,7 @@ use axum::http::header::AUTHORIZATION;
 
 use crate::api::form;
 use crate::api::site::{self, CrossSite};
+use crate::state::device::ServedConnection;
 use crate::state::keys::{DeviceAction, KeyScope};
 use crate::state::{Access, AppId, Caller, ClientAddress, Status};
 
@@ -38,11 +39,16 @@ impl AuthenticatedCallers {
     /// Authenticates a request.
     pub(super) fn of(request: &HttpRequest, status: &Status) -> Result<Self, AuthFailure> {
         let access = &status.access;
-        let keys: Vec<_> = credentials(request).take(MAX_CREDENTIALS + 1).collect();
-        if keys.len() > MAX_CREDENTIALS {
-            return Err(AuthFailure::TooManyKeys);
+        let connection = request.extensions().get::<ServedConnection>();
+        let (mut all, mut is_keyless) = (Vec::new(), true);
+        for (tried, key) in credentials(request).enumerate() {
+            if tried == MAX_CREDENTIALS {
+                return Err(AuthFailure::TooManyKeys);
+            }
+            is_keyless = false;
+            let caller = connection.map_or_else(|| access.caller(&key), |it| access.caller_over(&it.first_key, &key));
+            all.extend(caller.cloned());
         }
-        let mut all: Vec<Caller> = keys.iter().filter_map(|key| access.caller(key).cloned()).collect();
         // The device's key comes first in the order of callers.
         all.sort_unstable();
         all.dedup();
@@ -65,7 +71,7 @@ impl AuthenticatedCallers {
         }
         Err(match foreign {
             Some(foreign) => AuthFailure::Foreign(foreign),
-            None if keys.is_empty() => AuthFailure::Keyless,
+            None if is_keyless => AuthFailure::Keyless,
             None => AuthFailure::WrongKey,
         })
     }
@@ -158,17 +164,21 @@ fn widest_first(caller: &Caller) -> u8 {
 /// All values in a request that may be keys. Headers first: a query may have more than are checked.
 fn credentials(request: &HttpRequest) -> impl Iterator<Item = Cow<'_, str>> {
     let headers = request.headers().get_all(AUTHORIZATION).iter();
-    let headers = headers.filter_map(|it| key_of(it.to_str().ok()?)).map(Cow::Borrowed);
+    let headers = headers.filter_map(|it| key_of(str::from_utf8(it.as_bytes()).ok()?)).map(Cow::Borrowed);
     let pairs = request.uri().query().into_iter().flat_map(|query| form::pairs(query.as_bytes()));
     let queried = pairs.filter_map(|(name, value)| (name == "apikey").then_some(Cow::Owned(value)));
     headers.chain(queried).filter(|key| !key.is_empty())
 }
 
 fn key_of(header: &str) -> Option<&str> {
+    if !header.is_ascii() {
+        return None;
+    }
     // Some clients write several blanks, or tabs.
-    let (scheme, key) = header.trim().split_once([' ', '\t'])?;
+    let header = header.trim_ascii();
+    let (scheme, key) = header.split_at(header.bytes().position(|it| it == b' ' || it == b'\t')?);
     let known = ["apikey", "bearer"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
-    known.then(|| key.trim())
+    known.then(|| key.trim_ascii())
 }
 
 /// Whether a request has anything that may be a key.

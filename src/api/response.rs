@@ -159,14 +159,16 @@ impl IntoResponse for ApiResponse {
         const JSON: &str = "application/json; charset=utf-8";
         let status = self.status();
         match self {
-            Self::Text(_, text) => typed(status, HTML, text.0),
-            Self::Status(_) => typed(status, TEXT, status.canonical_reason().unwrap_or_default()),
-            Self::Json(_, body) => typed(status, JSON, body),
-            Self::File(body) => typed(status, JSON, body),
-            Self::Page(file) => file.with_headers(typed(status, file.kind, file.body)),
+            Self::Text(_, text) => typed(status, const { HeaderValue::from_static(HTML) }, text.0),
+            Self::Status(_) => {
+                typed(status, const { HeaderValue::from_static(TEXT) }, status.canonical_reason().unwrap_or_default())
+            }
+            Self::Json(_, body) => typed(status, const { HeaderValue::from_static(JSON) }, body),
+            Self::File(body) => typed(status, const { HeaderValue::from_static(JSON) }, body),
+            Self::Page(file) => file.with_headers(typed(status, HeaderValue::from_static(file.kind), file.body)),
             Self::PageUnchanged(file) => file.with_headers(status.into_response()),
-            Self::Typed(kind, body) => typed(status, kind, body),
-            Self::Key(key) => typed(status, HTML, key.reveal().to_owned()),
+            Self::Typed(kind, body) => typed(status, HeaderValue::from_static(kind), body),
+            Self::Key(key) => typed(status, const { HeaderValue::from_static(HTML) }, key.reveal().to_owned()),
             Self::Stream(kind, body) => {
                 // The connection ends with the stream.
                 let mut response = (status, [(CONTENT_TYPE, kind), (CONNECTION, "close")], body).into_response();
@@ -204,10 +206,10 @@ impl WebFile {
     }
 }
 
-fn typed(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
+fn typed(status: StatusCode, kind: HeaderValue, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
 

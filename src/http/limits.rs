@@ -35,6 +35,8 @@ pub(super) struct ConnectionLimiter {
 pub(super) struct OpenConnection {
     address: IpAddr,
     is_answering: Cell<bool>,
+    /// How many connections of this address are answering: of all of them, so that a request need not look at each.
+    answering: Rc<Cell<usize>>,
     /// The clock's reading when the connection was accepted, or its last request began.
     idle_since: Cell<u64>,
     close: Notify,
@@ -59,6 +61,7 @@ impl ConnectionLimiter {
     pub(super) fn admit(&self, address: IpAddr) -> Option<Slot<'_>> {
         let address = prefix_of(address);
         let same = self.connections.borrow().iter().filter(|it| it.address == address).count();
+        let of_address = self.connections.borrow().iter().find(|it| it.address == address).map(|it| Rc::clone(&it.answering));
         if same >= OF_ONE_ADDRESS {
             self.displace(|connection| connection.address == address)?;
         } else if self.connections.borrow().len() >= CONNECTIONS {
@@ -68,6 +71,7 @@ impl ConnectionLimiter {
         let connection = Rc::new(OpenConnection {
             address,
             is_answering: Cell::new(false),
+            answering: of_address.unwrap_or_default(),
             idle_since: Cell::new(self.next_tick()),
             close: Notify::new(),
         });
@@ -115,8 +119,8 @@ impl Slot<'_> {
 
     /// Begins a request. Also returns how many other connections of the same address have one in flight.
     pub(super) fn begin(&self) -> (RequestGuard, usize) {
-        let connections = self.limiter.connections.borrow();
-        let concurrent = connections.iter().filter(|it| it.address == self.connection.address && it.is_answering.get()).count();
+        let concurrent = self.connection.answering.get();
+        self.connection.answering.set(concurrent.saturating_add(1));
         self.connection.is_answering.set(true);
         (RequestGuard { connection: Rc::clone(&self.connection), now: self.limiter.next_tick() }, concurrent)
     }
@@ -130,6 +134,7 @@ impl Drop for Slot<'_> {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
+        self.connection.answering.set(self.connection.answering.get().saturating_sub(1));
         self.connection.is_answering.set(false);
         self.connection.idle_since.set(self.now);
     }

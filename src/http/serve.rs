@@ -7,6 +7,7 @@ use std::mem;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{self, Context, Poll};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ use super::stream_ref::{StreamActivity, StreamRef, Watched};
 use crate::apart::apart;
 use crate::state::Status;
 use crate::state::device::{AnswerDelay, ClientAddress, EndlessAnswer, ServedConnection, ServerStop};
+use crate::state::keys::FirstKey;
 
 /// The most bytes of a request head, first line included: the limit of other supervisors. More is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -151,8 +153,8 @@ pub async fn serve_connection(stream: impl AsyncRead + AsyncWrite, router: Route
     let limiter = ConnectionLimiter::default();
     let Some(slot) = limiter.admit(peer.addr) else { return };
     let router = TowerToHyperService::new(router);
-    let routed = |request| routed(router.call(request));
-    let service = Answering::new(&routed, peer, None, slot, stopping.clone());
+    let by_router = |request| routed(router.call(request));
+    let service = Answering::new(&by_router, peer, None, slot, stopping.clone());
     answer(stream, async || (), (pending(), pending()), service, stopping).await;
 }
 
@@ -179,16 +181,20 @@ async fn answer(
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let stream = pin!(stream);
+    let ends = async {
+        tokio::select! {
+            biased;
+            () = service.slot.displaced() => "a connection made room for others",
+            () = async { service.endless.notified().await; closed.await } => "a client that was sent a stream has left",
+            () = broken => "a client disconnected before the answer",
+        }
+    };
     tokio::select! {
         biased;
         ended = answer_all(stream, readable, &service, stopping) => if let Err(error) = ended {
             debug!(%error, "a connection broke");
         },
-        () = service.slot.displaced() => debug!(from = %service.peer.addr, "a connection made room for others"),
-        () = async { service.endless.notified().await; closed.await } => {
-            debug!(from = %service.peer.addr, "a client that was sent a stream has left");
-        }
-        () = broken => debug!(from = %service.peer.addr, "a client disconnected before the answer"),
+        why = apart(ends) => debug!(from = %service.peer.addr, "{why}"),
     }
 }
 
@@ -203,6 +209,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
     service: &Answering<'_, impl Fn(Request<Body>) -> Answer>,
     mut stopping: watch::Receiver<()>,
 ) -> hyper::Result<()> {
+    let mut stop = Stop { is_begun: false, changed: pin!(apart(stopping.changed().map(drop))) };
     let mut server = http1::Builder::new();
     // A client that has shut down its sending side still waits for a response.
     server.half_close(true);
@@ -211,7 +218,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
     let mut deadline = Deadline::new();
     loop {
         deadline.start();
-        if unparsed.is_empty() && !arrives(&readable, &mut stopping, &mut deadline).await {
+        if unparsed.is_empty() && !arrives(&readable, &mut stop, &mut deadline).await {
             return Ok(());
         }
         let mut is_partial = false;
@@ -241,7 +248,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
         let next = tokio::select! {
             biased;
             next = poll_fn(|context| poll(context, false)) => next,
-            _ = stopping.changed() => poll_fn(|context| poll(context, true)).await,
+            () = &mut stop => poll_fn(|context| poll(context, true)).await,
         };
         let ended = match next {
             Ok(Next::Wait) => {
@@ -277,16 +284,34 @@ enum Next {
 }
 
 /// Whether something to read arrives in time. When the agent stops, bytes that the kernel already holds count.
-async fn arrives(readable: impl AsyncFn(), stopping: &mut watch::Receiver<()>, deadline: &mut Deadline) -> bool {
+async fn arrives(readable: impl AsyncFn(), stop: &mut (impl Future<Output = ()> + Unpin), deadline: &mut Deadline) -> bool {
     tokio::select! {
         biased;
         () = readable() => true,
-        _ = stopping.changed() => {
+        () = stop => {
             // So that the kernel is polled once more for pending bytes.
             yield_now().await;
             readable().now_or_never().is_some()
         }
         () = poll_fn(|context| deadline.poll_passed(context)) => false,
+    }
+}
+
+/// Completes when the server stops, each time that it is awaited.
+struct Stop<'a, F> {
+    is_begun: bool,
+    changed: Pin<&'a mut F>,
+}
+
+impl<F: Future<Output = ()>> Future for Stop<'_, F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_begun {
+            task::ready!(self.changed.as_mut().poll(context));
+            self.is_begun = true;
+        }
+        Poll::Ready(())
     }
 }
 
@@ -325,6 +350,7 @@ struct Answering<'a, F> {
     peer: ClientAddress,
     reached: Option<IpAddr>,
     slot: Slot<'a>,
+    first_key: Arc<FirstKey>,
     stop: ServerStop,
     turn: Rc<Cell<Turn>>,
     /// Notified when a response begins that goes on until the client leaves.
@@ -344,7 +370,7 @@ enum Turn {
 impl<'a, F> Answering<'a, F> {
     fn new(answer: &'a F, peer: ClientAddress, reached: Option<IpAddr>, slot: Slot<'a>, stopping: watch::Receiver<()>) -> Self {
         let (turn, endless) = (Rc::new(Cell::new(Turn::Free)), Rc::default());
-        Self { answer, peer, reached, slot, stop: ServerStop(stopping), turn, endless }
+        Self { answer, peer, reached, slot, first_key: Arc::default(), stop: ServerStop(stopping), turn, endless }
     }
 
     /// Whether a request is in flight: each holds a clone of `turn`.
@@ -369,6 +395,7 @@ impl<F: Fn(Request<Body>) -> Answer> Service<Request<Incoming>> for Answering<'_
             reached: self.reached,
             concurrent_requests: concurrent,
             open_connections: Some(self.slot.open()),
+            first_key: Arc::clone(&self.first_key),
             stop: Some(self.stop.clone()),
         });
         let answered = match (self.answer)(request) {
@@ -380,7 +407,7 @@ impl<F: Fn(Request<Body>) -> Answer> Service<Request<Incoming>> for Answering<'_
                 }
                 Either::Left(ready(answer))
             }
-            later => later,
+            later @ Either::Right(_) => later,
         };
         let (turn, endless) = (Rc::clone(&self.turn), Rc::clone(&self.endless));
         Either::Right(Box::pin(async move {

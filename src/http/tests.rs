@@ -194,6 +194,27 @@ async fn who_says_nothing_is_cut_off() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn each_answer_gives_a_client_the_whole_time_again() {
+    let (listener, at) = bound();
+    let client = async {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        for _ in 0..3 {
+            stream.write_all(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut text = [0; 1024];
+            let length = stream.read(&mut text).await.unwrap();
+            assert!(text[..length].starts_with(b"HTTP/1.1 200 OK\r\n"));
+            sleep(Duration::from_secs(8)).await;
+        }
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    };
+    let began = Instant::now();
+    tokio::select! {
+        () = serve(router(), listener, std::future::pending()) => (),
+        () = client => assert_eq!(began.elapsed().as_secs(), 26, "two more seconds after the last eight"),
+    }
+}
+
 #[tokio::test]
 async fn who_only_holds_connections_keeps_nobody_out() {
     let (listener, at) = bound();

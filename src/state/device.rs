@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use crate::state::Secret;
 use crate::state::board::BoardFacts;
 use crate::state::cloud::ReportedVersions;
+use crate::state::keys::FirstKey;
 use crate::state::service::Feature;
 
 /// The identity of the device. If it were lost, the cloud would see another device.
@@ -76,6 +78,8 @@ pub struct ServedConnection {
     pub concurrent_requests: usize,
     /// How many connections are open, of all clients.
     pub open_connections: Option<usize>,
+    /// The key that came over it first.
+    pub first_key: Arc<FirstKey>,
     /// The end of the server, for a response that goes on for ever. A handler takes it.
     pub stop: Option<ServerStop>,
 }

@@ -8,11 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::OnceLock;
 
 use hmac::{Hmac, KeyInit, Mac};
 use litemap::LiteMap;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::state::ServiceKey;
 
@@ -150,6 +151,11 @@ pub struct Access {
     pub service_verbs: BTreeSet<DeviceAction>,
 }
 
+/// The first key that came over a connection, and its hash. A client sends the same key with each request, and on a processor
+/// without instructions for it a hash costs more than all other checks.
+#[derive(Default)]
+pub struct FirstKey(OnceLock<(Box<str>, [u8; 32])>);
+
 impl Secret {
     /// Wraps a text.
     #[must_use]
@@ -221,10 +227,19 @@ impl Access {
     /// The caller to whom a key belongs. Compares with every key, in constant time.
     #[must_use]
     pub fn caller(&self, key: &str) -> Option<&Caller> {
-        let wanted = digest(key);
+        self.caller_with(&digest(key))
+    }
+
+    /// The same for a key that came over a connection.
+    #[must_use]
+    pub fn caller_over(&self, connection: &FirstKey, key: &str) -> Option<&Caller> {
+        self.caller_with(&connection.digest(key))
+    }
+
+    fn caller_with(&self, wanted: &[u8; 32]) -> Option<&Caller> {
         let mut found = None;
         for (known, caller) in &self.keys {
-            if is_same(known, &wanted) {
+            if is_same(known, wanted) {
                 found = Some(caller);
             }
         }
@@ -232,13 +247,41 @@ impl Access {
     }
 }
 
+impl FirstKey {
+    fn digest(&self, key: &str) -> [u8; 32] {
+        if !DEVICE_KEY.contains(&key.len()) {
+            return digest(key);
+        }
+        let (first, hash) = self.0.get_or_init(|| (key.into(), digest(key)));
+        // In constant time too: behind a proxy the connection may be that of several clients.
+        if is_same(first.as_bytes(), key.as_bytes()) { *hash } else { digest(key) }
+    }
+}
+
+impl fmt::Debug for FirstKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FirstKey(…)")
+    }
+}
+
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// The only comparison of keys: it takes the same time wherever they differ.
-fn is_same(left: &[u8; 32], right: &[u8; 32]) -> bool {
-    left.ct_eq(right).into()
+/// The only comparison of keys: it takes the same time wherever they differ. By words: a byte takes as long as eight.
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    let mut same = Choice::from(u8::from(left.len() == right.len()));
+    for (left, right) in left.chunks(8).zip(right.chunks(8)) {
+        same &= word(left).ct_eq(&word(right));
+    }
+    same.into()
+}
+
+/// Up to eight bytes.
+fn word(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_ne_bytes(word)
 }
 
 impl PartialEq for Secret {
@@ -267,6 +310,34 @@ mod tests {
             generations: LiteMap::new(),
             kept: LiteMap::new(),
         }
+    }
+
+    #[test]
+    fn keys_are_the_same_if_all_their_bytes_are() {
+        for length in 0..40 {
+            let key = vec![7; length];
+            assert!(is_same(&key, &key.clone()) && !is_same(&key, &vec![7; length + 1]), "{length}");
+            for at in 0..length {
+                let mut other = key.clone();
+                other[at] ^= 1;
+                assert!(!is_same(&key, &other), "{at} of {length}");
+            }
+        }
+        assert!(!is_same(&[7], &[7, 0]) && !is_same(b"", &[0]), "a byte of 0 is one too");
+    }
+
+    #[test]
+    fn a_connection_finds_the_caller_of_each_key_and_not_only_of_the_first() {
+        let (keys, service) = (keys(), ServiceKey { app: AppId(1), service: "main".to_owned() });
+        let of_service = keys.of(&service, "1");
+        let access = keys.access([Grant { service, app_uuid: "1".to_owned(), reach: KeyScope::App }]);
+        let connection = FirstKey::default();
+        let wrong = "0".repeat(of_service.reveal().len());
+        for key in [of_service.reveal(), keys.device.reveal(), &wrong, "short", of_service.reveal(), ""] {
+            assert_eq!(access.caller_over(&connection, key), access.caller(key), "{key}");
+        }
+        assert!(access.caller_over(&connection, of_service.reveal()).is_some());
+        assert_eq!(format!("{connection:?}"), "FirstKey(…)");
     }
 
     #[test]
