@@ -1,7 +1,6 @@
 //! Futures of one task that are polled apart.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -10,11 +9,12 @@ use futures_util::task::AtomicWaker;
 
 /// Polls one of several futures of a task only when it was woken itself. Otherwise each request to the API would poll every
 /// loop of the agent.
-pub async fn apart<T>(one: impl Future<Output = T>) -> T {
-    let mut one = pin!(one);
+pub fn apart<T>(one: impl Future<Output = T>) -> impl Future<Output = T> {
+    // On the heap: a future that is moved into a pinned place of another takes twice its size there.
+    let mut one = Box::pin(one);
     let own = Arc::new(OwnWakes { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
     let waker = Waker::from(Arc::clone(&own));
-    poll_fn(|context| {
+    poll_fn(move |context| {
         // Before it is asked whether it was woken: what wakes it from now on wakes the task.
         own.task.register(context.waker());
         if own.is_woken.swap(false, Ordering::AcqRel) {
@@ -23,7 +23,6 @@ pub async fn apart<T>(one: impl Future<Output = T>) -> T {
             Poll::Pending
         }
     })
-    .await
 }
 
 /// Whether the future of [`apart`] was woken. Not a `FuturesUnordered` of one, which has the task polled a second time for each
@@ -48,6 +47,7 @@ impl Wake for OwnWakes {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::pin::pin;
     use std::sync::atomic::AtomicUsize;
 
     use tokio::sync::watch;

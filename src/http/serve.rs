@@ -155,7 +155,8 @@ pub async fn serve_connection(stream: impl AsyncRead + AsyncWrite, router: Route
     let router = TowerToHyperService::new(router);
     let by_router = |request| routed(router.call(request));
     let service = Answering::new(&by_router, peer, None, slot, stopping.clone());
-    answer(stream, async || (), (pending(), pending()), service, stopping).await;
+    let ends = (async || pending().await, async || pending().await);
+    answer(stream, async || (), ends, service, stopping).await;
 }
 
 async fn serve_stream(
@@ -165,7 +166,7 @@ async fn serve_stream(
 ) {
     let is_drained = Cell::new(false);
     let stream = StreamRef::new(&stream, &is_drained);
-    let ends = (stream.broken(), stream.closed());
+    let ends = (async || stream.broken().await, async || stream.closed().await);
     answer(stream, async || stream.readable().await, ends, service, stopping).await;
 }
 
@@ -174,19 +175,18 @@ async fn serve_stream(
 async fn answer(
     stream: impl AsyncRead + AsyncWrite,
     readable: impl AsyncFn(),
-    (broken, closed): (impl Future<Output = ()>, impl Future<Output = ()>),
+    (broken, closed): (impl AsyncFn(), impl AsyncFn()),
     service: Answering<'_, impl Fn(Request<Body>) -> Answer>,
     stopping: watch::Receiver<()>,
 ) {
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let stream = pin!(stream);
+    let mut stream = pin!(TimeoutStream::new(stream));
+    stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
     let ends = async {
         tokio::select! {
             biased;
             () = service.slot.displaced() => "a connection made room for others",
-            () = async { service.endless.notified().await; closed.await } => "a client that was sent a stream has left",
-            () = broken => "a client disconnected before the answer",
+            () = async { service.endless.notified().await; closed().await } => "a client that was sent a stream has left",
+            () = broken() => "a client disconnected before the answer",
         }
     };
     tokio::select! {
