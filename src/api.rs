@@ -115,14 +115,13 @@ const DONE_WAIT: Duration = Duration::from_secs(15 * 60);
 /// not come from the device. [`ServedConnection`] beside it says more of the connection. The server delays a response that has
 /// [`AnswerDelay`] in its extensions by that time.
 pub fn router(api: ApiHandle) -> Router {
-    let service = ApiService::new(api);
-    Router::new().fallback(move |request| service.answer(request))
+    ApiService::new(api).router()
 }
 
 /// A response, or what waits for it.
 type Answer = Either<Ready<Response>, BoxFuture<'static, Response>>;
 
-/// The same without axum's router, whose way to its only handler costs more than the rest of a short request.
+/// The API without axum's router, whose way to its only handler costs more than the rest of a short request.
 #[derive(Debug, Clone)]
 pub struct ApiService(Arc<AppState>);
 
@@ -173,6 +172,11 @@ impl ApiService {
             unauthenticated_log: UnauthenticatedLog::new(),
             guess_limiter: KeyGuessLimiter::new(),
         }))
+    }
+
+    /// The service behind axum's router.
+    pub fn router(self) -> Router {
+        Router::new().fallback(move |request| self.answer(request))
     }
 
     /// The response to a request: at once, where nothing is waited for.

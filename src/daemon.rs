@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use boardkeeper::apart;
-use boardkeeper::api::ApiService;
 use boardkeeper::board::{BoardHints, DetectedBoard};
 use boardkeeper::cli::CommandError;
 use boardkeeper::cli::log::{self, Verbosity};
@@ -97,10 +96,9 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     let (provision, provisioning) = watch::channel(cloud(config));
     let seen = OnceCell::new();
     let cloud_settings = CloudSettings { provisioning, targets_from: config.targets_from };
-    let running = boardkeeper::run(&world, settings, cloud_settings, async |_, door| {
+    let running = boardkeeper::run(&world, settings, cloud_settings, async |api, door| {
         // `boardkeeper::run` calls this once.
         let _ = seen.set(door.status.clone());
-        let api = ApiService::new(door.clone());
         let (status, mut cloud) = (door.status.clone(), door.cloud);
         let forward = EngineForward {
             engine: &world.engine,

@@ -70,12 +70,12 @@ const EVENT_QUEUE: usize = 128;
 
 /// Runs the agent for as long as it is polled.
 ///
-/// `serve` receives the API router once the channels behind it exist, and those channels, of which [`api::ApiService`] makes
-/// the same API for a server; the caller decides which sockets to listen on, and which service manager to notify.
+/// `serve` receives the API once the channels behind it exist, and those channels; the caller decides which sockets to listen
+/// on, and which service manager to notify.
 pub async fn run<W, S>(world: &W, settings: reconcile::ReconcilerSettings, cloud: cloud::CloudSettings, serve: S)
 where
     W: World,
-    S: AsyncFnOnce(axum::Router, api::ApiHandle),
+    S: AsyncFnOnce(api::ApiService, api::ApiHandle),
 {
     let (requests, inbox) = mpsc::channel(REQUEST_QUEUE);
     let (publish, status) = watch::channel(state::Status::default());
@@ -114,7 +114,7 @@ where
     };
     let publishers = reconcile::ReconcilerPublishers { status: publish, events: announce, history: record };
     let report = connectivity::ConnectivityPublishers { connectivity: report, vpn: report_vpn };
-    let router = api::router(handle.clone());
+    let service = api::ApiService::new(handle.clone());
     tokio::select! {
         biased;
         never = apart(reconcile::run(world, inbox, publishers, settings)) => match never {},
@@ -126,7 +126,7 @@ where
         never = apart(cloud::run(world, cloud, links)) => match never {},
         never = apart(led::run(world.leds(), led_inbox, led_publish, handle.requests.clone())) => match never {},
         never = apart(forward_reachability(connectivity, handle.leds.requests.clone())) => match never {},
-        () = apart(serve(router, handle)) => (),
+        () = apart(serve(service, handle)) => (),
     }
 }
 

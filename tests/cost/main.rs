@@ -60,13 +60,13 @@ fn life(services: usize, script: impl AsyncFnOnce(&Router)) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let world = device(services);
     let polls = Cell::new(0);
-    let run = boardkeeper::run(&world, settings(), CloudSettings::default(), async |router, _| {
+    let run = boardkeeper::run(&world, settings(), CloudSettings::default(), async |api, _| {
         sleep(SETTLING).await;
         let containers = world.seen.borrow().containers.clone();
         assert_eq!(containers.len(), services);
         assert!(containers.iter().all(|it| it.phase == ContainerPhase::Running), "{containers:?}");
         polls.set(0);
-        script(&router).await;
+        script(&api.router()).await;
     });
     runtime.block_on(async {
         let mut run = pin!(run);

@@ -51,7 +51,8 @@ fn busy_days_leave_no_byte_behind() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let world = World::new();
     let mut held = Vec::with_capacity(days);
-    runtime.block_on(boardkeeper::run(&world, settings(), CloudSettings::default(), async |router, _| {
+    runtime.block_on(boardkeeper::run(&world, settings(), CloudSettings::default(), async |api, _| {
+        let router = api.router();
         for day in 0..days {
             live_a_day(&world, &router, day).await;
             held.push(HEAP.current_usage());

@@ -20,9 +20,9 @@ fn is_closed(door: &ApiHandle) -> bool {
 }
 
 async fn with_its_door(world: &World, story: impl AsyncFnOnce(Agent, ApiHandle)) {
-    let run = boardkeeper::run(world, settings(), CloudSettings::default(), async |router, door| {
+    let run = boardkeeper::run(world, settings(), CloudSettings::default(), async |api, door| {
         sleep(Duration::from_secs(10)).await;
-        story(Agent(router), door).await;
+        story(Agent(api.router()), door).await;
     });
     Box::pin(run).await;
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use boardkeeper::api::ApiService;
 use boardkeeper::cloud::CloudSettings;
 use boardkeeper::port::{Inhibitor, InhibitorMode};
 use boardkeeper::reconcile::ReconcilerSettings;
@@ -44,9 +45,9 @@ async fn life(world: &World, story: impl AsyncFnOnce(Agent)) {
 }
 
 async fn life_with(world: &World, settings: ReconcilerSettings, story: impl AsyncFnOnce(Agent)) {
-    let run = boardkeeper::run(world, settings, CloudSettings::default(), async |router, _| {
+    let run = boardkeeper::run(world, settings, CloudSettings::default(), async |api, _| {
         sleep(Duration::from_secs(10)).await;
-        story(Agent(router)).await;
+        story(Agent(api.router())).await;
     });
     // The whole agent is large.
     Box::pin(run).await;
@@ -298,7 +299,9 @@ async fn locks_count_from_the_first_request_on_and_without_an_engine_too() {
             ("/v1/apps/1/stop", "", stop),
         ] {
             // Asked before the agent has looked at anything.
-            let asked = async |router, _| assert_eq!(Agent(router).post(path, body).await.0, expected, "{path}, down: {down}");
+            let asked = async |api: ApiService, _| {
+                assert_eq!(Agent(api.router()).post(path, body).await.0, expected, "{path}, down: {down}");
+            };
             Box::pin(boardkeeper::run(&world, settings(), CloudSettings::default(), asked)).await;
             assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(LockState::Held(_))), "it stays theirs");
         }

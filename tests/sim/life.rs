@@ -189,7 +189,7 @@ impl Sim {
                 model.net.endpoint
             }));
             let cloud = self.with(|model| cloud_settings(&model.net, model.cloud.targets_from));
-            let run = boardkeeper::run(self, settings, cloud, async |router, door| {
+            let run = boardkeeper::run(self, settings, cloud, async |api, door| {
                 self.with(|model| {
                     model.status = Some(door.status.clone());
                     model.connectivity = Some(door.connectivity.clone());
@@ -199,7 +199,7 @@ impl Sim {
                 tokio::select! {
                     biased;
                     never = notify::run(&manager, door.requests, door.status) => match never {},
-                    () = clients(self.clone(), router) => (),
+                    () = clients(self.clone(), api.router()) => (),
                 }
             });
             let cut = tokio::select! {
