@@ -53,8 +53,11 @@ up() {
   local own=()
   # shellcheck disable=SC2016 # The inner shell's own arguments.
   [ "${ENGINE_NET:-}" = own ] && own=(unshare --net sh -c 'ip link set lo up && exec "$@"' sh)
+  # Addresses that the engine chooses are none that a compose file of tests/data asks for: else a test would depend on how many
+  # networks there were before it.
   "${own[@]}" setsid dockerd --host "unix://$sock" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" \
-    --exec-opt native.cgroupdriver=cgroupfs --insecure-registry 127.0.0.0/8 "${extra[@]}" >> "$dir/log" 2>&1 < /dev/null &
+    --default-address-pool base=172.17.0.0/16,size=24 --exec-opt native.cgroupdriver=cgroupfs \
+    --insecure-registry 127.0.0.0/8 "${extra[@]}" >> "$dir/log" 2>&1 < /dev/null &
   for _ in $(seq 300); do
     if answers; then
       echo "unix://$sock"
