@@ -78,12 +78,11 @@ impl Audit {
     pub(super) fn answered(&self, status: StatusCode, unauthenticated_log: &UnauthenticatedLog) {
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
         let what = if refused { "refused" } else { "answered" };
+        let status = status.as_u16();
         // Successful reads are logged at debug level only; refused ones are logged.
         if self.is_read && !refused || !self.is_logged(unauthenticated_log) {
-            let status = status.as_u16();
             debug!(who = self.who(), from = self.from(), method = self.method(), path = self.path(), status, "{what}");
         } else {
-            let status = status.as_u16();
             info!(who = self.who(), from = self.from(), method = self.method(), path = self.path(), status, "{what}");
         }
     }

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use litemap::LiteMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
+use serde_json::Value;
 
 /// Writes a map as an object.
 pub(crate) fn serialize<K: Serialize, V: Serialize, S: Serializer>(map: &LiteMap<K, V>, into: S) -> Result<S::Ok, S::Error> {
@@ -22,6 +23,11 @@ where
     D: Deserializer<'de>,
 {
     from.deserialize_map(Entries(PhantomData))
+}
+
+/// Texts by their names, as an object.
+pub(crate) fn texts<'a>(entries: impl IntoIterator<Item = (&'a String, &'a String)>) -> Value {
+    entries.into_iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect()
 }
 
 struct Entries<K, V>(PhantomData<(K, V)>);

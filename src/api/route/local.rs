@@ -8,6 +8,7 @@ use crate::api::ApiRequest;
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::body;
 use crate::api::response::{ApiResponse, failed, json};
+use crate::json::object::texts;
 use crate::request::{LocalModeRequest, Refusal, Request};
 use crate::state::local_mode::{LONGEST_LOCAL_MODE_SECS, LocalModeStatus};
 use crate::state::utc::utc;
@@ -94,12 +95,8 @@ fn owners_service(name: &str, service: &Service) -> Value {
     let environment = texts(service.config.env.iter().filter(|(name, _)| !is_given(name)));
     value!({
         "serviceName": name, "imageId": service.image_id, "image": service.image.as_str(), "running": service.running,
-        "environment": environment, "labels": texts(service.config.labels.iter()),
+        "environment": environment, "labels": texts(&service.config.labels),
     })
-}
-
-fn texts<'a>(of: impl Iterator<Item = (&'a String, &'a String)>) -> Value {
-    of.map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect()
 }
 
 /// `POST /v2/local/target-state`: answered as soon as the document is saved, before it is applied.

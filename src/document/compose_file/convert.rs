@@ -16,6 +16,7 @@ use super::load::Loader;
 use super::merge::{self, RELEASE_LABELS};
 use super::yaml::{Node, Place, Yaml};
 use crate::document::at::{path_of, quoted};
+use crate::json::object::texts;
 
 mod deploy;
 mod files;
@@ -72,8 +73,7 @@ impl<'c, 'l> Converter<'c, 'l> {
             }
         }
         if !external.is_empty() {
-            let external = external.into_iter().map(|(name, it)| (name, Value::from(it))).collect();
-            project.insert("external_volumes".to_owned(), external);
+            project.insert("external_volumes".to_owned(), texts(&external));
         }
         Some(Value::Object(project))
     }

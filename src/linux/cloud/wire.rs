@@ -4,6 +4,7 @@ use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::json::object::texts;
 use crate::linux::escaped;
 use crate::state::Secret;
 use crate::state::cloud::{
@@ -187,8 +188,7 @@ pub(super) fn tags(body: &[u8]) -> serde_json::Result<Vec<DeviceTag>> {
 
 /// New values of tags.
 pub(super) fn new_tags(uuid: &str, tags: &LiteMap<String, String>) -> Vec<u8> {
-    let tags: Map<_, _> = tags.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    json!({ uuid: tags }).to_string().into_bytes()
+    json!({ uuid: texts(tags) }).to_string().into_bytes()
 }
 
 /// The path of the question for a device's number.

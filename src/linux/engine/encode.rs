@@ -7,6 +7,7 @@ use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::json::object::{self, texts};
 use crate::linux::engine::labels::{self, Labels};
 use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, RestartPolicy, SERVICE_NAMESPACE};
 use crate::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
@@ -31,7 +32,7 @@ pub(super) type Endpoints = LiteMap<String, LaterEndpoint>;
 
 /// Endpoints as the label of a container has them.
 #[derive(Default, Serialize, Deserialize)]
-struct EndpointsLabel(#[serde(with = "crate::json::object")] Endpoints);
+struct EndpointsLabel(#[serde(with = "object")] Endpoints);
 
 /// The body of the request that creates a container. `base` is what its image gives, if that is known.
 pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> Value {
@@ -43,7 +44,7 @@ pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> Valu
     body.given("Cmd", base.map_or_else(|| config.command.clone(), |base| config.command_on(base)));
     body.given("Entrypoint", config.entrypoint.clone());
     body.set("Env", env.collect::<Vec<_>>());
-    body.set("Labels", object(&all_labels(spec, base, &later)));
+    body.set("Labels", texts(&all_labels(spec, base, &later)));
     body.given("WorkingDir", config.working_dir.clone());
     body.given("User", config.user.clone());
     body.some("OpenStdin", config.open_stdin);
@@ -120,11 +121,6 @@ impl Fields {
             self.insert(name, value);
         }
     }
-}
-
-/// Texts by name, as a JSON object.
-pub(super) fn object(texts: &LiteMap<String, String>) -> Value {
-    texts.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect()
 }
 
 /// Names as an engine takes a set of them: an object with an empty object for each.
@@ -279,9 +275,9 @@ fn rights(config: &ContainerConfig, host: &mut Fields) {
         host.set("DeviceRequests", json!([{"Count": config.gpus, "Capabilities": [["gpu"]]}]));
     }
     host.some("GroupAdd", list(&config.group_add));
-    host.some("Sysctls", object(&config.sysctls));
-    host.some("StorageOpt", object(&config.storage_opt));
-    host.some("Tmpfs", object(&config.tmpfs));
+    host.some("Sysctls", texts(&config.sysctls));
+    host.some("StorageOpt", texts(&config.storage_opt));
+    host.some("Tmpfs", texts(&config.tmpfs));
     host.given("CgroupParent", config.cgroup_parent.clone());
     host.given("Runtime", config.runtime.clone());
     host.given("UsernsMode", config.userns_mode.clone());
@@ -296,7 +292,7 @@ fn rights(config: &ContainerConfig, host: &mut Fields) {
 fn limits(config: &ContainerConfig, host: &mut Fields) {
     let ulimit = |(name, (soft, hard)): (&String, &(i64, i64))| json!({"Name": name, "Soft": soft, "Hard": hard});
     if let Some(logging) = &config.logging {
-        host.set("LogConfig", json!({"Type": logging.driver, "Config": object(&logging.options)}));
+        host.set("LogConfig", json!({"Type": logging.driver, "Config": texts(&logging.options)}));
     }
     host.some("Memory", config.memory_bytes);
     host.some("MemoryReservation", config.memory_reservation_bytes);

@@ -7,9 +7,10 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tracing::debug;
 
+use crate::json::object::texts;
 use crate::linux::engine::Engine;
 use crate::linux::engine::connection::{EngineConnection, moment};
-use crate::linux::engine::encode::{Fields, object};
+use crate::linux::engine::encode::Fields;
 use crate::linux::engine::errors::{found, has, is_conflict, sort};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
@@ -76,8 +77,8 @@ impl Engine {
         let mut labels = volume.config.labels.clone();
         // Its name says its app. A balena supervisor deletes a volume that has a label of the app's number, with its data.
         labels.extend(given(None));
-        let (driver, options) = (&volume.config.driver, object(&volume.config.driver_opts));
-        let body = json!({"Name": name, "Driver": driver, "DriverOpts": options, "Labels": object(&labels)});
+        let (driver, options) = (&volume.config.driver, texts(&volume.config.driver_opts));
+        let body = json!({"Name": name, "Driver": driver, "DriverOpts": options, "Labels": texts(&labels)});
         // An engine gives the volume that it has already; podman, or one that has another driver, refuses.
         let volume = match self.post(&connection, "/volumes/create", &body).await {
             Err(error) if is_conflict(&error) => {
@@ -264,7 +265,7 @@ fn network_body(network: &Network) -> Fields {
     let mut ipam = Fields::default();
     ipam.set("Driver", config.ipam_driver.as_str());
     ipam.some("Config", config.ipam.iter().map(pool_body).collect::<Vec<_>>());
-    ipam.set("Options", object(&config.ipam_options));
+    ipam.set("Options", texts(&config.ipam_options));
     let mut body = Fields::default();
     body.set("Name", network.name.as_str());
     body.given("Driver", (!config.config_only).then(|| config.driver.clone()));
@@ -272,8 +273,8 @@ fn network_body(network: &Network) -> Fields {
     body.set("EnableIPv6", config.enable_ipv6);
     body.some("ConfigOnly", config.config_only);
     body.set("IPAM", ipam.value());
-    body.set("Options", object(&config.options));
-    body.set("Labels", object(&labels));
+    body.set("Options", texts(&config.options));
+    body.set("Labels", texts(&labels));
     body
 }
 
@@ -282,6 +283,6 @@ fn pool_body(pool: &AddressPool) -> Value {
     body.set("Subnet", pool.subnet.as_str());
     body.given("Gateway", pool.gateway.clone());
     body.given("IPRange", pool.ip_range.clone());
-    body.some("AuxiliaryAddresses", object(&pool.aux_addresses));
+    body.some("AuxiliaryAddresses", texts(&pool.aux_addresses));
     body.value()
 }
