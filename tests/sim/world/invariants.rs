@@ -30,7 +30,7 @@ pub(crate) struct Checker {
     pub(crate) violations: Vec<String>,
     /// The release of each app that is proven good, as it is kept on the disk.
     pub(crate) good: BTreeMap<AppId, String>,
-    /// Volumes that were created since the good release of their app was proven: there was no data to keep.
+    /// Volumes that were created since their app's good release was proven, or whose copy a purge took: none is put back.
     pub(crate) new_volumes: BTreeSet<String>,
     /// Services that a client stopped, and got a response for.
     pub(crate) stopped: BTreeSet<ServiceKey>,
@@ -362,6 +362,10 @@ impl Model {
         };
         if config.is_some() && self.all_targets(wanted) && !self.checker.purged.contains(&app) {
             self.violation(format_args!("remove volume {name}, whose app is wanted"));
+        }
+        // A purge takes the copies first. If a crash ends it then, there is none to put back.
+        if self.checker.purged.contains(&app) {
+            self.checker.new_volumes.extend(name.strip_prefix("boardkeeper-before-").map(str::to_owned));
         }
     }
 
