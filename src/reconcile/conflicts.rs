@@ -2,10 +2,10 @@
 
 use crate::reconcile::locks::LockTracker;
 use crate::reconcile::work::Work;
-use crate::state::{AppId, EngineAction, ImageRef, ServiceKey, Step, Target};
+use crate::state::{AppId, EngineAction, ImageRef, Network, ServiceKey, Step, Target};
 
 /// Whether a step of the plan must not start now.
-pub(super) fn conflicts(step: &Step, work: &Work, locks: &LockTracker, target: Option<&Target>) -> bool {
+pub(super) fn conflicts(step: &Step, plan: &[Step], work: &Work, locks: &LockTracker, target: Option<&Target>) -> bool {
     match step {
         // Updates must not rely on locks under which the host is configured.
         Step::TakeLocks(app, ..) => locks.is_lent(*app),
@@ -19,6 +19,7 @@ pub(super) fn conflicts(step: &Step, work: &Work, locks: &LockTracker, target: O
         // A container that is started or created for an earlier target may have the volume.
         Step::Engine(EngineAction::KeepData(copy) | EngineAction::PutDataBack(copy)) => uses_volumes(copy.volume.app, work),
         Step::Engine(EngineAction::Kill(which)) => loses_an_image(which.key.app, work, target),
+        Step::Engine(EngineAction::CreateNetwork(network)) => loses_addresses(network, plan, work),
         Step::Engine(_) | Step::HandOver { .. } | Step::Reboot => false,
     }
 }
@@ -57,6 +58,13 @@ fn loses_an_image(app: AppId, work: &Work, target: Option<&Target>) -> bool {
     let app = target.and_then(|it| it.apps.get(&app));
     let wants = |image: &ImageRef| app.is_some_and(|it| it.services.values().any(|it| it.image == *image));
     work.under_way().any(|step| matches!(step, Step::Engine(EngineAction::RemoveImage(image)) if wants(image)))
+}
+
+/// Whether the engine, which chooses the addresses of this network, may choose those that another network of the plan asks
+/// for: that one is created first. One that could not be created holds up no other.
+fn loses_addresses(network: &Network, plan: &[Step], work: &Work) -> bool {
+    let asks = |step: &Step| matches!(step, Step::Engine(EngineAction::CreateNetwork(it)) if !it.config.ipam.is_empty());
+    network.config.ipam.is_empty() && plan.iter().any(|step| asks(step) && !work.retries().has_failed(step))
 }
 
 #[cfg(test)]

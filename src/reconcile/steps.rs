@@ -28,11 +28,12 @@ impl<'w, W: World> Reconciler<'w, W> {
             return self.publish_status();
         }
         let target = self.target();
-        let held_back = |step: &Step| conflicts(step, &self.work, self.observed.locks(), target);
+        let plan = &self.observed.plan().steps;
+        let held_back = |step: &Step| conflicts(step, plan, &self.work, self.observed.locks(), target);
         let is_unsaved = self.records.is_dirty(RecordKind::KeptData);
         let held_back =
             |step: &Step| held_back(step) || is_unsaved && matches!(step, Step::Engine(EngineAction::PutDataBack(_)));
-        let startable = self.work.startable(&self.observed.plan().steps, held_back);
+        let startable = self.work.startable(plan, held_back);
         if self.targets.record_pulls(&startable) {
             // Before an image is pulled it is recorded as ours, so that it can be garbage-collected whatever happens
             // afterwards. Saving may take a while: events that arrived meanwhile are handled first.

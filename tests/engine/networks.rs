@@ -262,3 +262,26 @@ fn a_start_that_failed_after_a_crash_is_reported_and_retried() {
         lab.docker(&["rm", "-f", &lab.the("main").id]);
     }
 }
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_network_gets_the_addresses_that_it_asks_for_and_the_engine_chooses_others_for_the_next() {
+    let lab = Lab::enter();
+    let subnet = |network: &str| {
+        let told = lab.docker(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", network]);
+        told.trim().to_owned()
+    };
+    lab.docker(&["network", "create", "probe"]);
+    let next = subnet("probe");
+    lab.docker(&["network", "rm", "probe"]);
+    let on = |name: &str, network: &str| Service::new(name, &lab.image("1")).with("networks", json!([network]));
+    let app = App::new(912, "c1", vec![on("asking", "b"), on("plain", "a")]);
+    let mut document = app.v3();
+    document["device"]["apps"][app.uuid()]["releases"]["c1"]["networks"] =
+        json!({"a": {}, "b": {"ipam": {"config": [{"subnet": next}]}}});
+    let mut agent = Agent::new(&lab);
+    agent.want(&document);
+    agent.start();
+    agent.arrives(&app);
+    assert_eq!(subnet(&format!("{}_b", app.uuid())), next);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use boardkeeper::state::config::{NetworkMode, RestartPolicy};
-use boardkeeper::state::network::NetworkAttachment;
+use boardkeeper::state::network::{AddressPool, NetworkAttachment};
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, AppId, ContainerId, NetworkConfig, Service, ServiceKey};
 use litemap::LiteMap;
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::clients::ApiCall;
 use crate::scenario::{HOUR, MINUTE, Scenario, run_scenario, with};
 use crate::world::Model;
-use crate::world::engine_model::EngineModel;
+use crate::world::engine_model::{EngineModel, SimContainer};
 use crate::world::targets::{app, service};
 
 /// An app of one service on a network of its own.
@@ -51,6 +51,39 @@ fn an_app_on_an_older_supervisors_network_is_updated_and_not_killed_for_good() {
             assert_eq!(attached(scenario), ["1_default"]);
         });
     }
+}
+
+/// An app of a service on two networks: the engine chooses the addresses of one, and the other asks for these.
+fn asks_for(subnet: &str) -> App {
+    let plain = with("r/plain:1", |it| drop(it.config.networks.insert("a".to_owned(), NetworkAttachment::default())));
+    let asking = with("r/asking:1", |it| drop(it.config.networks.insert("b".to_owned(), NetworkAttachment::default())));
+    let pool = AddressPool { subnet: subnet.to_owned(), ..AddressPool::default() };
+    let b = NetworkConfig { ipam: vec![pool], ..NetworkConfig::default() };
+    let networks = LiteMap::from_iter([("a".to_owned(), NetworkConfig::default()), ("b".to_owned(), b)]);
+    App { networks, ..app(1, [("asking", asking), ("plain", plain)]) }
+}
+
+#[test]
+fn a_network_gets_the_addresses_that_it_asks_for_and_the_engine_chooses_others_for_the_next() {
+    run_scenario(&[], async |scenario| {
+        let subnet = scenario.sim.with(|model| model.engine.free_subnet());
+        scenario.writes([asks_for(&subnet)]);
+        scenario.settles().await;
+        assert_eq!(scenario.alive(), ["asking", "plain"]);
+    });
+}
+
+#[test]
+fn a_network_whose_addresses_are_taken_holds_up_no_other() {
+    run_scenario(&[networked("r/web:1", Strategy::DownloadThenKill)], async |scenario| {
+        let subnet = scenario.sim.with(|model| model.engine.free_subnet());
+        scenario.settles().await;
+        let first = networked("r/web:1", Strategy::DownloadThenKill);
+        scenario.writes([first, App { id: AppId(2), uuid: format!("{:032x}", 2), ..asks_for(&subnet) }]);
+        let runs = |it: &SimContainer| it.view.key.service == "plain" && it.view.phase.is_alive();
+        scenario.until(|model| model.engine.ours().any(runs)).await;
+        assert_eq!(scenario.alive(), ["plain", "web"]);
+    });
 }
 
 #[test]

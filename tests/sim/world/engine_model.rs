@@ -32,6 +32,8 @@ pub(crate) struct EngineModel {
     pub(crate) networks: BTreeMap<String, Owned<(Option<AppId>, NetworkConfig)>>,
     /// The ids of networks, which differ from those of networks that had the same names before.
     pub(crate) network_ids: BTreeMap<String, NetworkId>,
+    /// The subnets of each network.
+    pub(super) subnets: BTreeMap<String, Vec<String>>,
     /// Networks that it does not remove.
     pub(crate) stuck_networks: BTreeSet<String>,
     /// How often it was observed.

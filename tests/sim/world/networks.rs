@@ -47,8 +47,25 @@ impl EngineModel {
 
     fn add_network(&mut self, name: String, network: Owned<(Option<AppId>, NetworkConfig)>) {
         self.made += 1;
+        let asked = match &network {
+            Owned::Ours((_, config)) => config.ipam.iter().map(|it| it.subnet.clone()).collect(),
+            Owned::Foreign => Vec::new(),
+        };
+        let subnets = if asked.is_empty() { vec![self.free_subnet()] } else { asked };
+        self.subnets.insert(name.clone(), subnets);
         self.network_ids.insert(name.clone(), NetworkId(format!("net{}", self.made)));
         self.networks.insert(name, network);
+    }
+
+    /// The subnet that the engine chooses for a network that asks for none: the first that no network has.
+    pub(crate) fn free_subnet(&self) -> String {
+        let mut pool = (1..).map(|it| format!("172.17.{it}.0/24"));
+        pool.find(|it| !self.has_subnet(it)).unwrap()
+    }
+
+    /// Whether a network that is there has a subnet. Here two subnets are the same, or have no address in common.
+    fn has_subnet(&self, subnet: &String) -> bool {
+        self.networks.keys().any(|name| self.subnets.get(name).is_some_and(|it| it.contains(subnet)))
     }
 
     /// Networks that a container is attached to.
@@ -97,6 +114,9 @@ impl EngineModel {
             Some(Owned::Foreign) => refuse(format!("network {} is there, and no supervisor made it", network.name)),
             Some(there) if *there != new => refuse(format!("network {} exists", network.name)),
             Some(_) => Ok(()),
+            None if network.config.ipam.iter().any(|it| self.has_subnet(&it.subnet)) => {
+                refuse("Pool overlaps with other one on this address space")
+            }
             None => {
                 self.add_network(network.name.clone(), new);
                 Ok(())
