@@ -1,5 +1,7 @@
 //! The steps of one container: it is created, renamed, connected, started and stopped.
 
+use std::sync::Arc;
+
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::container::{Outdated, lost_shared_namespace, needs_start, ref_of, sibling};
 use crate::plan::depends::{needs_restart, unmet};
@@ -40,7 +42,7 @@ pub(super) fn create(draft: &mut AppPlan<'_>, old: &Outdated<'_>, precondition: 
     };
     let spec = spec::container_spec(input, app, &key.service, service, |name| sibling(draft.input, app, name));
     match spec {
-        Some(spec) => draft.propose_action(precondition, EngineAction::Create(Box::new(spec))),
+        Some(spec) => draft.propose_action(precondition, EngineAction::Create(Arc::new(spec))),
         None => draft.wait(Waiting::Resource(key.clone(), "the container whose namespace it shares".to_owned())),
     }
 }

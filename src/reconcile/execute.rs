@@ -92,7 +92,8 @@ async fn execute_now<W: World>(world: &W, publish: &watch::Sender<Status>, step:
         Step::TakeLocks(app, services, force) => world.locks().take(*app, services, *force).await.map_err(StepFailure::Lock),
         Step::ReleaseLocks(app) => world.locks().release(*app).await.map_err(StepFailure::Lock),
         Step::HandOver { old, timeout } => {
-            wait_for_hand_over(world, &old.key, *timeout).await?;
+            // On the heap: else the future of each step would have room for it.
+            Box::pin(wait_for_hand_over(world, &old.key, *timeout)).await?;
             world.engine().execute(&EngineAction::Kill(old.clone()), &|_| ()).await.map_err(StepFailure::Engine)
         }
         // The whole agent quiesces for a reboot, so it is not one step among others: see `shutdown`.

@@ -1,6 +1,7 @@
 //! The actions of the container engine.
 
 use std::fmt;
+use std::sync::Arc;
 
 use litemap::LiteMap;
 
@@ -16,8 +17,9 @@ use crate::state::{
 pub enum EngineAction {
     /// Pull an image.
     Pull(ImageRef),
-    /// Create a container. Its image, networks and volumes exist.
-    Create(Box<ContainerSpec>),
+    /// Create a container. Its image, networks and volumes exist. Shared: the plan, the step in flight, the history and those
+    /// who follow it each have one.
+    Create(Arc<ContainerSpec>),
     /// Start a container that does not run, or unpause one.
     Start(ContainerRef),
     /// Stop a container, and keep it.

@@ -43,7 +43,7 @@ fn create() -> (Step, Current) {
         hash: ConfigHash(String::new()),
     };
     let current = Current { images: vec![image], ..Current::default() };
-    (Step::Engine(EngineAction::Create(Box::new(spec))), current)
+    (Step::Engine(EngineAction::Create(Arc::new(spec))), current)
 }
 
 /// What is said when a step begins, succeeds and fails.

@@ -11,6 +11,7 @@ mod snapshots;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -121,7 +122,7 @@ pub(crate) async fn take(lab: &impl Lab, mut action: EngineAction) -> Result<(),
     if let EngineAction::Create(spec) = &mut action {
         let own = |name: &String| name != SUPERVISOR_NETWORK;
         let name = |name: &String| (name.clone(), if own(name) { network(name).name } else { name.clone() });
-        spec.networks = spec.config.networks.keys().map(name).collect();
+        Arc::make_mut(spec).networks = spec.config.networks.keys().map(name).collect();
     }
     lab.engine().execute(&action, &|_| {}).await
 }
@@ -165,7 +166,7 @@ pub(crate) async fn every_action_is_idempotent(lab: &impl Lab) {
     let now = lab.engine().observe().await.unwrap();
     assert_eq!((bare(now.networks), now.volumes), (vec![network("default"), network("back")].sorted(), vec![volume("data")]));
 
-    twice(lab, EngineAction::Create(Box::new(spec.clone()))).await;
+    twice(lab, EngineAction::Create(Arc::new(spec.clone()))).await;
     let made = seen(lab, "main").await.unwrap();
     assert_eq!((made.phase, &made.name), (ContainerPhase::Created, &spec.name));
     assert_eq!(made.made, Origin::Ours(spec.hash.clone()));
@@ -228,7 +229,7 @@ pub(crate) async fn foreign_objects_are_neither_seen_nor_touched(lab: &impl Lab)
     let now = lab.engine().observe().await.unwrap();
     assert_eq!((now.containers, now.networks, now.volumes), (vec![], vec![], vec![]));
     for (action, name) in [
-        (EngineAction::Create(Box::new(spec.clone())), &spec.name),
+        (EngineAction::Create(Arc::new(spec.clone())), &spec.name),
         (EngineAction::CreateNetwork(network.clone()), &network.name),
         (EngineAction::CreateVolume(volume.clone()), &volume.name),
         (EngineAction::RemoveNetwork(network.name.clone(), NetworkId::default(), Some(APP)), &network.name),
@@ -256,7 +257,7 @@ pub(crate) async fn a_network_of_another_app_is_not_taken_for_ones_own(lab: &imp
 }
 
 pub(crate) async fn what_is_not_there_cannot_be_started(lab: &impl Lab) {
-    take(lab, EngineAction::Create(Box::new(spec(lab, "main")))).await.unwrap();
+    take(lab, EngineAction::Create(Arc::new(spec(lab, "main")))).await.unwrap();
     let gone = which(lab, "main").await;
     take(lab, EngineAction::Kill(gone.clone())).await.unwrap();
     for action in [
@@ -269,7 +270,7 @@ pub(crate) async fn what_is_not_there_cannot_be_started(lab: &impl Lab) {
     }
     let mut without = spec(lab, "main");
     without.image = ImageRef::new("tests/missing:1");
-    let result = take(lab, EngineAction::Create(Box::new(without))).await;
+    let result = take(lab, EngineAction::Create(Arc::new(without))).await;
     assert!(matches!(&result, Err(EngineError::Refused(why)) if why.contains("tests/missing:1")), "{result:?}");
 }
 
@@ -289,7 +290,7 @@ async fn dropped(lab: &impl Lab, action: &EngineAction, polls: usize) -> bool {
 
 pub(crate) async fn an_action_that_was_dropped_shows_in_the_next_observation(lab: &impl Lab) {
     let spec = spec(lab, "main");
-    let create = EngineAction::Create(Box::new(spec.clone()));
+    let create = EngineAction::Create(Arc::new(spec.clone()));
     for polls in 0..12 {
         let ended = dropped(lab, &create, polls).await;
         let found = seen(lab, "main").await;
@@ -320,7 +321,7 @@ pub(crate) async fn an_engine_that_dies_is_unreachable_until_it_is_back(lab: &im
         stop_grace: Duration::from_secs(20),
         ..spec.config
     };
-    take(lab, EngineAction::Create(Box::new(spec))).await.unwrap();
+    take(lab, EngineAction::Create(Arc::new(spec))).await.unwrap();
     let main = which(lab, "main").await;
     take(lab, EngineAction::Start(main.clone())).await.unwrap();
     let mut events = pin!(lab.engine().events());

@@ -1,6 +1,8 @@
 //! What becomes of a container for which the engine's response is strange.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+
+use futures_util::future::join_all;
 
 use super::*;
 use crate::port::Engine as _;
@@ -296,4 +298,36 @@ async fn the_engine_is_asked_for_a_volume_with_all_its_labels() {
     // Without the app's number: a balena supervisor deletes a volume that has it.
     let labels = serde_json::json!({"io.balena.app-uuid": "u", "io.balena.supervised": "true", "mine": "yes"});
     assert_eq!(sent["Labels"], labels);
+}
+
+#[tokio::test]
+async fn few_containers_are_started_at_once_and_the_others_have_their_turn() {
+    let (hangs, asked_for) = (Cell::new(true), Cell::new(0));
+    let answer = |asked: &str| {
+        if !asked.starts_with("GET /containers/s") {
+            return Some(empty(asked));
+        }
+        asked_for.set(asked_for.get() + 1);
+        (!hangs.get()).then(|| (200, r#"{"State":{"Status":"running","Running":true}}"#.to_owned()))
+    };
+    let which = |it: usize| ContainerRef { key: ServiceKey::new(AppId(1), "s"), id: ContainerId(format!("s{it}")) };
+    let actions: Vec<_> = (0..3 * MOST_BROUGHT_UP).map(|it| EngineAction::Start(which(it))).collect();
+    let run = async |engine: &Engine| join_all(actions.iter().map(|it| engine.execute(it, &|_| ()))).await;
+    asked_of(answer, async |engine: &Engine| {
+        let as_many_as_may = async {
+            while asked_for.get() < MOST_BROUGHT_UP {
+                tokio::task::yield_now().await;
+            }
+            // Meanwhile others would have been asked for, too, and other calls wait for no turn.
+            engine.observe().await.unwrap();
+        };
+        tokio::select! {
+            _ = run(engine) => panic!("the engine does not answer"),
+            () = as_many_as_may => assert_eq!(asked_for.get(), MOST_BROUGHT_UP),
+        }
+        // Those that gave up have given their turns back.
+        hangs.set(false);
+        assert!(run(engine).await.iter().all(Result::is_ok));
+    })
+    .await;
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use litemap::LiteMap;
@@ -176,7 +177,7 @@ fn copy_by_hand(lab: &Real, spec: &ContainerSpec) {
 
 /// What is read back of a container of the same service that another program created.
 async fn read_back(lab: &Real, spec: &ContainerSpec) -> AdoptedContainer {
-    take(lab, EngineAction::Create(Box::new(spec.clone()))).await.unwrap();
+    take(lab, EngineAction::Create(Arc::new(spec.clone()))).await.unwrap();
     assert_eq!(seen(lab, "main").await.unwrap().made, Origin::Ours(spec.hash.clone()));
     copy_by_hand(lab, spec);
     match seen(lab, "main").await.unwrap().made {
@@ -227,7 +228,7 @@ async fn a_container_of_the_richest_kind_runs() {
     surroundings(&lab).await;
     let mac_address = Some("02:11:22:33:44:55".to_owned());
     let spec = made_from(lab.image(), "main", ContainerConfig { mac_address: mac_address.clone(), ..rich() });
-    take(&lab, EngineAction::Create(Box::new(spec.clone()))).await.unwrap();
+    take(&lab, EngineAction::Create(Arc::new(spec.clone()))).await.unwrap();
     take(&lab, EngineAction::Start(which(&lab, "main").await)).await.unwrap();
     let said = |words: &[&str]| lab.docker(&[&["exec", &spec.name], words].concat()).trim().to_owned();
     assert_eq!(said(&["id", "-u"]), "1000");
@@ -381,7 +382,7 @@ async fn a_container_just_created_is_as_an_inspection_describes_it() {
     ];
     for (service, config) in configs {
         let spec = made_from(lab.image(), service, config);
-        take(&lab, EngineAction::Create(Box::new(spec))).await.unwrap();
+        take(&lab, EngineAction::Create(Arc::new(spec))).await.unwrap();
         let taken_for = seen(&lab, service).await.unwrap();
         let inspected = lab.engine().beside().observe().await.unwrap().containers;
         assert_eq!(Some(&taken_for), inspected.iter().find(|it| it.key == taken_for.key), "{service}");

@@ -1,5 +1,6 @@
 //! Hooks: a command in a container, to its exit code or for as long as it may take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use boardkeeper::port::EngineError;
@@ -20,7 +21,7 @@ async fn run(lab: &impl Lab, word: &str, argument: &str, secs: u64) -> Result<()
 pub(crate) async fn a_hook_is_seen_and_run_to_its_exit_code_or_its_time(lab: &impl Lab) {
     let mut spec = spec(lab, "main");
     spec.config.labels.insert(BEFORE_UPDATE_LABEL.to_owned(), "sh -c 'exit 3'".to_owned());
-    take(lab, EngineAction::Create(Box::new(spec))).await.unwrap();
+    take(lab, EngineAction::Create(Arc::new(spec))).await.unwrap();
     let hook = seen(lab, "main").await.unwrap().before_update.unwrap();
     assert_eq!((hook.command, hook.timeout), (vec!["sh".into(), "-c".into(), "exit 3".into()], Duration::from_secs(60)));
     let main = which(lab, "main").await;

@@ -1,6 +1,7 @@
 //! The output of containers: each line once, from any cursor on.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use boardkeeper::port::{Engine, EngineError};
@@ -27,7 +28,7 @@ fn without_terminal(mut spec: ContainerSpec) -> ContainerSpec {
 /// A container of a service that runs.
 async fn running(lab: &impl Lab, service: &str) -> ContainerRef {
     let spec = without_terminal(spec(lab, service));
-    take(lab, EngineAction::Create(Box::new(spec))).await.unwrap();
+    take(lab, EngineAction::Create(Arc::new(spec))).await.unwrap();
     let which = which(lab, service).await;
     take(lab, EngineAction::Start(which.clone())).await.unwrap();
     which
@@ -147,7 +148,7 @@ async fn printed(lab: &Real, service: &str, script: &str, driver: &str, tty: boo
     spec.config.tty = tty;
     spec.config.logging = Some(Logging { driver: driver.into(), options: [].into_iter().collect() });
     spec.hash = spec.config.hash(spec.image.as_str());
-    take(lab, EngineAction::Create(Box::new(spec))).await.unwrap();
+    take(lab, EngineAction::Create(Arc::new(spec))).await.unwrap();
     let id = which(lab, service).await;
     take(lab, EngineAction::Start(id.clone())).await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), lab.engine().logs(id.id, LogCursor::default()).collect()).await.unwrap()
@@ -192,7 +193,7 @@ async fn many_lines_of_two_streams_arrive_once_though_the_reader_stops_at_random
     spec.config.command = Some(vec!["sh".into(), "-c".into(), script.into()]);
     spec.config.restart = RestartPolicy::No;
     spec.hash = spec.config.hash(spec.image.as_str());
-    take(&lab, EngineAction::Create(Box::new(spec))).await.unwrap();
+    take(&lab, EngineAction::Create(Arc::new(spec))).await.unwrap();
     let id = which(&lab, "main").await;
     take(&lab, EngineAction::Start(id.clone())).await.unwrap();
     let (mut cursor, mut lines, mut round) = (LogCursor::default(), Vec::new(), 0_usize);

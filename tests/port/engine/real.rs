@@ -117,7 +117,7 @@ async fn a_container_whose_making_was_cut_short_is_connected_when_it_starts() {
         let aliases = ["main".to_owned(), format!("{name}-alias")].into();
         spec.config.networks.insert(name.into(), NetworkAttachment { aliases, ipv4, ..NetworkAttachment::default() });
     }
-    take(&lab, EngineAction::Create(Box::new(spec.clone()))).await.unwrap();
+    take(&lab, EngineAction::Create(Arc::new(spec.clone()))).await.unwrap();
     // As it is after a cut between the creation and the second network.
     lab.docker(&["network", "disconnect", &network("back").name, &spec.name]);
     take(&lab, EngineAction::Start(which(&lab, "main").await)).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_container_that_cannot_be_connected_is_not_left_behind() {
         take(&lab, EngineAction::CreateNetwork(network(name))).await.unwrap();
         spec.config.networks.insert(name.into(), NetworkAttachment { ipv4, ..NetworkAttachment::default() });
     }
-    let result = take(&lab, EngineAction::Create(Box::new(spec))).await;
+    let result = take(&lab, EngineAction::Create(Arc::new(spec))).await;
     assert!(matches!(&result, Err(EngineError::Refused(why)) if why.contains(&network("back").name)), "{result:?}");
     assert_eq!(seen(&lab, "main").await, None);
 }
@@ -147,7 +147,7 @@ async fn a_container_that_cannot_start_says_why() {
     let Some(lab) = Real::up() else { return };
     let mut spec = spec(&lab, "main");
     spec.config.command = Some(vec!["/missing".into()]);
-    take(&lab, EngineAction::Create(Box::new(spec))).await.unwrap();
+    take(&lab, EngineAction::Create(Arc::new(spec))).await.unwrap();
     assert_eq!(seen(&lab, "main").await.unwrap().error, None);
     let result = take(&lab, EngineAction::Start(which(&lab, "main").await)).await;
     let Err(EngineError::Refused(why)) = result else { panic!("{result:?}") };
@@ -160,7 +160,7 @@ async fn a_container_that_cannot_start_says_why() {
 #[tokio::test]
 async fn only_what_concerns_us_wakes_us() {
     let Some(lab) = Real::up() else { return };
-    take(&lab, EngineAction::Create(Box::new(spec(&lab, "main")))).await.unwrap();
+    take(&lab, EngineAction::Create(Arc::new(spec(&lab, "main")))).await.unwrap();
     let main = which(&lab, "main").await;
     take(&lab, EngineAction::Start(main.clone())).await.unwrap();
     lab.docker(&["run", "-d", "--name", "stranger", "--network", "none", "tests/busybox:1", "sleep", "1000"]);
@@ -209,7 +209,7 @@ fn counted(lab: &Real) -> (String, Arc<AtomicUsize>) {
 async fn a_look_at_what_did_not_change_is_four_calls() {
     let Some(lab) = Real::up() else { return };
     for service in ["one", "two", "three"] {
-        take(&lab, EngineAction::Create(Box::new(spec(&lab, service)))).await.unwrap();
+        take(&lab, EngineAction::Create(Arc::new(spec(&lab, service)))).await.unwrap();
     }
     let (host, calls) = counted(&lab);
     let engine = lab.another(|it| it.hosts = vec![host]);

@@ -1,6 +1,7 @@
 //! Copies of volumes: whole, put back as they were, and nothing left of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use boardkeeper::port::{Engine, EngineError};
 use boardkeeper::state::config::{Mount, MountMode};
@@ -22,7 +23,7 @@ async fn create_user(lab: &impl Lab) {
     let mut spec = spec(lab, "main");
     spec.config.mounts.insert(Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write });
     spec.hash = spec.config.hash(spec.image.as_str());
-    take(lab, EngineAction::Create(Box::new(spec))).await.unwrap();
+    take(lab, EngineAction::Create(Arc::new(spec))).await.unwrap();
 }
 
 async fn snapshots(lab: &impl Lab) -> Vec<VolumeSnapshot> {
