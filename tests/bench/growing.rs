@@ -5,12 +5,15 @@ use std::thread::sleep;
 use serde_json::json;
 
 use crate::agent::{self, Agent, PORT};
+use crate::budget::hold;
 use crate::canned::Canned;
 use crate::counting::{APP, PAUSE, Script, each, grouped, look, settled};
 use crate::{Bench, FOREIGN, MANY, SETTLING, proc, requests};
 
 /// Services, and containers of other programs.
-const SIZES: [(u32, u32); 6] = [(1, 0), (MANY, 0), (50, 0), (100, 0), (200, 0), (MANY, FOREIGN)];
+const SIZES: [(u32, u32); 6] = [(1, 0), (MANY, 0), (50, 0), (100, 0), (MOST, 0), (MANY, FOREIGN)];
+/// The most services that are counted.
+const MOST: u32 = 200;
 /// How often each action is counted beyond as many others.
 const TIMES: usize = 4;
 
@@ -29,10 +32,15 @@ fn unchanged_target(agent: &Agent, engine: &Canned, times: usize) {
 /// Memory, what is on the disk, the state's size, and the instructions of a look and of a target.
 pub(crate) fn growing(bench: &mut Bench) {
     for build in bench.builds.clone() {
+        let mut of_one = None;
         for (services, foreign) in SIZES {
             let (lab, (engine, agent)) = (bench.lab.clone(), settled(&build, services, foreign));
             sleep(SETTLING);
             let memory = proc::memory(agent.pid());
+            let least = *of_one.get_or_insert(memory.rss);
+            if services == MOST && build.name.is_empty() {
+                hold("kib_of_a_service", memory.rss.saturating_sub(least) / u64::from(MOST - 1));
+            }
             let state = requests::text(PORT, "/agent/v1/state").len();
             let files: u64 = agent.state_files().iter().map(|(_, bytes, _)| bytes).sum();
             agent.stops();
