@@ -115,6 +115,13 @@ impl Browser {
         self.post("url", &json!({"url": address}));
     }
 
+    /// From now on, what is loaded from an address that ends with one of these does not arrive.
+    pub(crate) fn loses(&self, names: &[&str]) {
+        let urls: Vec<_> = names.iter().map(|it| format!("*/{it}")).collect();
+        self.devtools("Network.enable", &json!({}));
+        self.devtools("Network.setBlockedURLs", &json!({"urls": urls}));
+    }
+
     /// Loads the address anew.
     pub(crate) fn reload(&self) {
         self.post("refresh", &json!({}));

@@ -40,3 +40,24 @@ fn a_page_that_is_cut_off_says_since_when_and_recovers() {
     page.click("Restart main");
     page.sees("main was restarted.");
 }
+
+#[test]
+#[ignore = "needs `make browser`"]
+fn a_page_that_came_in_part_is_loaded_again() {
+    let lab = Lab::enter();
+    let agent = agent(&lab, &App::new(1411, "c1", vec![Service::new("main", &lab.image("1"))]));
+    let page = Page::logged_in(&lab, &agent);
+    // Each of these is lost alone, as when a phone changes its network meanwhile: a script, one that it needs, and the texts.
+    for file in ["app.js", "services.js", "texts.json"] {
+        page.browser.loses(&[file]);
+        page.browser.reload();
+        page.sees("is loaded again in 5 s");
+        page.browser.loses(&[]);
+        page.sees_in("[data-service=main] .is", "running");
+        assert!(!page.shows("is loaded again in 5 s"), "{}", page.text());
+    }
+    // Without the script that loads it again, a person reads what to do.
+    page.browser.loses(&["start.js"]);
+    page.browser.reload();
+    page.sees("boardkeeper state");
+}

@@ -30,7 +30,7 @@ macro_rules! web_file {
 }
 
 static INDEX: WebFile = web_file!("index.html", "text/html");
-static FILES: [WebFile; 12] = [
+static FILES: [WebFile; 13] = [
     web_file!("icon.svg", "image/svg+xml"),
     web_file!("style.css", "text/css", compact_css),
     web_file!("texts.json", "application/json", openapi::compact),
@@ -43,6 +43,7 @@ static FILES: [WebFile; 12] = [
     web_file!("format.js", "text/javascript"),
     web_file!("history.js", "text/javascript"),
     web_file!("services.js", "text/javascript"),
+    web_file!("start.js", "text/javascript"),
 ];
 
 /// `GET /`.
@@ -92,15 +93,19 @@ const fn compact<const N: usize>(text: &[u8]) -> ([u8; N], usize) {
     (kept, length)
 }
 
-/// The same of a style sheet, also without blanks beside its marks.
+/// The same of a style sheet, also without blanks and ends of lines beside its marks, and without the last semicolon of a rule.
 const fn compact_css<const N: usize>(text: &[u8]) -> ([u8; N], usize) {
     let (lines, end) = compact::<N>(text);
     let (mut kept, mut length) = ([0; N], 0);
     let mut at = 0;
     while at < end {
-        let follows_mark = length > 0 && matches!(kept[length - 1], b'{' | b':' | b';' | b',' | b'>');
+        let is_blank = matches!(lines[at], b' ' | b'\n');
+        let follows_mark = length > 0 && matches!(kept[length - 1], b'{' | b'}' | b':' | b';' | b',' | b'>');
         let precedes_mark = at + 1 < end && matches!(lines[at + 1], b'{' | b'}' | b'>');
-        if lines[at] != b' ' || !(follows_mark || precedes_mark) {
+        if lines[at] == b'}' && length > 0 && kept[length - 1] == b';' {
+            length -= 1;
+        }
+        if !(is_blank && (follows_mark || precedes_mark)) {
             kept[length] = lines[at];
             length += 1;
         }
