@@ -30,15 +30,22 @@ const PORT: u16 = 9515;
 static NAMESPACE: LazyLock<u32> = LazyLock::new(|| {
     let sleeps = Command::new("unshare").args(["--net", "sleep", "infinity"]).spawn().unwrap().id();
     until(10, "there is a computer", || fs::read_to_string(format!("/proc/{sleeps}/comm")).unwrap().trim() == "sleep");
+    // Chromium gives up what it is loading when an address or a link comes up, so both do before it starts: IPv6 would add an
+    // address a second or two later.
     let cable = format!(
         "ip link delete lan0 2> /dev/null || true
         ip link add lan0 type veth peer name lan1 netns {sleeps}
         ip address add {BOARD}/24 dev lan0
-        ip link set lan0 up
+        ip link set lan0 addrgenmode none up
         nsenter --net=/proc/{sleeps}/ns/net sh -c '
-            ip link set lo up; ip address add {COMPUTER}/24 dev lan1; ip link set lan1 up'"
+            ip link set lo up; ip address add {COMPUTER}/24 dev lan1; ip link set lan1 addrgenmode none up'"
     );
     run(Command::new("sh").args(["-e", "-c", &cable]));
+    let namespace = format!("--net=/proc/{sleeps}/ns/net");
+    until(10, "the cable carries", || {
+        let link = Command::new("nsenter").args([&namespace, "ip", "link", "show", "lan1"]).output().unwrap();
+        String::from_utf8_lossy(&link.stdout).contains("state UP")
+    });
     sleeps
 });
 
