@@ -12,7 +12,7 @@ use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     AppId, ContainerId, ContainerPhase, ContainerRef, EngineAction, Force, HeldLock, Identity, ImageRef, Keys, Service,
-    ServiceKey, ShutdownStatus, Step, Subject, Target,
+    ServiceKey, ShutdownStatus, Step, Subject, Target, Volume,
 };
 use tokio::time::Instant;
 
@@ -364,8 +364,8 @@ impl Model {
             self.violation(format_args!("remove volume {name}, whose app is wanted"));
         }
         // A purge takes the copies first. If a crash ends it then, there is none to put back.
-        if self.checker.purged.contains(&app) {
-            self.checker.new_volumes.extend(name.strip_prefix("boardkeeper-before-").map(str::to_owned));
+        if let Some(copy) = self.engine.snapshots.get(name).filter(|_| self.checker.purged.contains(&app)) {
+            self.checker.new_volumes.insert(Volume::engine_name(copy.app, &copy.volume));
         }
     }
 
