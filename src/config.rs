@@ -1,6 +1,5 @@
 //! Flags, environment and the provisioning file become one checked configuration. All mistakes are reported at once.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::sorted::SortedSet;
 use crate::state::cloud::TargetOrigin;
 use crate::state::keys::DeviceAction;
 use crate::state::private_network::PrivateNetwork;
@@ -89,7 +89,7 @@ pub struct Config {
     /// Whether an app goes back to its last good release when a new one fails, where neither its labels nor the target say.
     pub rollback: bool,
     /// The device-wide actions that services' keys permit.
-    pub service_verbs: BTreeSet<DeviceAction>,
+    pub service_verbs: SortedSet<DeviceAction>,
     /// The networks to which the engine's API is forwarded in local mode.
     pub local_engine: Vec<PrivateNetwork>,
     /// `DOCKER_HOST`, the container engine.

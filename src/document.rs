@@ -27,9 +27,8 @@ mod single;
 mod trial;
 mod values;
 
-use litemap::LiteMap;
-
 use crate::json;
+use crate::sorted::SortedMap;
 use crate::state::cloud::ReleasePin;
 use crate::state::variable::ConfigVariable;
 use crate::state::window::{UPDATE_WINDOW_SETTING, UpdateWindow};
@@ -57,8 +56,8 @@ pub fn parse_kept(text: &str, device_uuid: Option<&str>) -> Result<Target, Targe
 
 /// The releases that a v3 document names, as far as it can be read: the commit, by the app's uuid. For one that is rejected.
 #[must_use]
-pub fn named_releases(text: &str, device_uuid: Option<&str>) -> LiteMap<String, String> {
-    let Ok(value) = json::read(text.trim_start_matches('\u{feff}').as_bytes()) else { return LiteMap::new() };
+pub fn named_releases(text: &str, device_uuid: Option<&str>) -> SortedMap<String, String> {
+    let Ok(value) = json::read(text.trim_start_matches('\u{feff}').as_bytes()) else { return SortedMap::new() };
     let mistakes = Diagnostics::default();
     let apps = ours(&Cursor::root(&value, &mistakes), device_uuid).and_then(|it| it.key("apps"));
     apps.map(|it| apps::releases(&it)).unwrap_or_default()
@@ -148,14 +147,14 @@ fn device(at: &Cursor<'_>) -> Target {
 }
 
 /// The release that a device can be pinned on: that of the only app.
-fn only_release(apps: &LiteMap<AppId, App>) -> Option<ReleasePin> {
+fn only_release(apps: &SortedMap<AppId, App>) -> Option<ReleasePin> {
     let mut apps = apps.values();
     let (Some(App { id, commit: Some(commit), .. }), None) = (apps.next(), apps.next()) else { return None };
     Some(ReleasePin { fleet: id.0, commit: commit.clone() })
 }
 
 /// Settings, by name without the prefix; if both prefixes are there, `BALENA_` wins.
-fn settings(at: &Cursor<'_>) -> LiteMap<String, String> {
+fn settings(at: &Cursor<'_>) -> SortedMap<String, String> {
     let all = fields::pairs(at, rules::setting);
     for (name, value) in &all {
         if let (Some(why), Some(field)) = (ConfigVariable::ignored(&bare_setting(name), value), at.key(name)) {

@@ -12,13 +12,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
-use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
 use crate::followers::overload::Overload;
 use crate::port::{Engine, EngineError};
+use crate::sorted::SortedMap;
 use crate::state::{
     Container, ContainerId, ContainerPhase, EngineLogLine, EngineTime, LogCursor, LogCursors, OutputStream, ServiceKey, Status,
 };
@@ -116,7 +116,7 @@ impl<'e, E: Engine> Followers<'e, E> {
 
     /// Follows the containers that were observed.
     pub(crate) fn update(&mut self, status: &Status, cursors: &LogCursors, now_secs: i64) {
-        let observed: LiteMap<_, _> = status.current.containers.iter().map(|it| (&it.id, it)).collect();
+        let observed: SortedMap<_, _> = status.current.containers.iter().map(|it| (&it.id, it)).collect();
         for it in &mut self.all {
             it.is_gone = !observed.contains_key(&it.id);
         }

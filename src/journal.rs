@@ -75,10 +75,10 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use futures_util::{Stream, stream};
-    use litemap::LiteMap;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::sorted::SortedMap;
     use crate::state::Target;
     use crate::state::boot_config::BootFile;
     use crate::state::cloud::ProvisionedFields;
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn target(value: Option<&str>) -> Status {
-        let config: LiteMap<_, _> = value.map(|it| (SETTING.to_owned(), it.to_owned())).into_iter().collect();
+        let config: SortedMap<_, _> = value.map(|it| (SETTING.to_owned(), it.to_owned())).into_iter().collect();
         Status { target: Some(Target { config, ..Target::default() }.into()), ..Status::default() }
     }
 

@@ -18,7 +18,6 @@ use std::future::{pending, poll_fn};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
@@ -28,6 +27,7 @@ use crate::led::holds::HoldTracker;
 use crate::led::output::LedOutput;
 use crate::port::{LedError, Leds, ToolLock};
 use crate::request::{LedRequest, Request};
+use crate::sorted::SortedMap;
 use crate::state::{
     FreeLineInfo, HeldPattern, HoldEnd, IdentifyOutcome, LedActivity, LedInfo, LedLevel, LedPurpose, LedRef, LedRefusal,
     LedStatus,
@@ -83,7 +83,7 @@ struct LedController<'a, L> {
     arbiter: LedArbiter,
     holds: HoldTracker,
     /// The identify LED, always, and every other LED or line that is requested or has yet to be restored.
-    outputs: LiteMap<LedRef, LedOutput<'a>>,
+    outputs: SortedMap<LedRef, LedOutput<'a>>,
     /// When to restore LEDs that a killed program left changed. `None`: there can be none.
     restore_at: Option<Instant>,
     /// Why that restore failed.
@@ -101,7 +101,7 @@ enum Requester {
 
 impl<'a, L: Leds> LedController<'a, L> {
     fn new(leds: &'a L, publish: watch::Sender<LedStatus>, history: mpsc::Sender<Request>) -> Self {
-        let outputs = LiteMap::from_iter([(LedRef::Identify, LedOutput::new(LedRef::Identify))]);
+        let outputs = SortedMap::from_iter([(LedRef::Identify, LedOutput::new(LedRef::Identify))]);
         let restore_at = Some(Instant::now());
         let (arbiter, holds) = (LedArbiter::none(), HoldTracker::none(history));
         Self { leds, publish, arbiter, holds, outputs, restore_at, restore_failure: None, requester: None }

@@ -49,6 +49,7 @@ pub mod poll;
 pub mod port;
 pub mod reconcile;
 pub mod request;
+pub mod sorted;
 pub mod state;
 mod streams;
 mod system_words;

@@ -29,8 +29,7 @@
 //!
 //! A module names only modules below it in this list.
 
-use std::collections::BTreeSet;
-
+use crate::sorted::SortedSet;
 use crate::state::{
     AppId, ContainerId, Current, Difference, EngineAction, ImageRef, Overrides, ServiceKey, Step, Target, Waiting,
 };
@@ -76,7 +75,7 @@ pub struct Plan {
     /// What is waited for.
     pub waiting: Vec<Waiting>,
     /// Apps that are not as wanted.
-    pub busy: BTreeSet<AppId>,
+    pub busy: SortedSet<AppId>,
     /// Every image that is wanted is here.
     pub downloaded: bool,
     /// Updates that must not begin while they are known not to fit on the disk.
@@ -91,11 +90,11 @@ pub struct AppUpdate {
     /// The app.
     pub app: AppId,
     /// The images yet to be pulled.
-    pub images: BTreeSet<ImageRef>,
+    pub images: SortedSet<ImageRef>,
     /// Containers that are removed before their service's image is pulled, or before volumes are copied.
-    pub make_way: BTreeSet<ContainerId>,
+    pub make_way: SortedSet<ContainerId>,
     /// Volumes that are copied first, by their names on the engine.
-    pub volumes: BTreeSet<String>,
+    pub volumes: SortedSet<String>,
     /// The app's locks are needed for nothing else.
     pub takes_locks: bool,
 }
@@ -176,7 +175,7 @@ fn reboot(input: input::PlanInput<'_>, plan: &mut Plan) {
 impl AppUpdate {
     /// An update that needs nothing.
     pub(crate) const fn of(app: AppId) -> Self {
-        Self { app, images: BTreeSet::new(), make_way: BTreeSet::new(), volumes: BTreeSet::new(), takes_locks: false }
+        Self { app, images: SortedSet::new(), make_way: SortedSet::new(), volumes: SortedSet::new(), takes_locks: false }
     }
 
     /// Whether a step begins this update.

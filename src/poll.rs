@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 
-use litemap::LiteMap;
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::port::Targets;
 use crate::request::{RejectedDocument, Request};
+use crate::sorted::SortedMap;
 use crate::state::history::Requester;
 
 /// Sends every new target document to the reconciler, for as long as it is polled.
@@ -21,7 +21,7 @@ pub async fn run(targets: &impl Targets, requests: mpsc::Sender<Request>) -> Inf
             Err(error) => {
                 warn!(%error, "the target was not accepted; the last good one stays");
                 // What a file names is no release of the cloud, to which alone it would matter.
-                Request::Rejected(RejectedDocument { why: error.to_string(), releases: LiteMap::new() })
+                Request::Rejected(RejectedDocument { why: error.to_string(), releases: SortedMap::new() })
             }
         };
         // The reconciler lives as long as this loop.

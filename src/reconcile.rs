@@ -32,7 +32,6 @@
 //! `preview` (what would be done, for a user), `steps` (launched from the plan), `observe` and `execute` (the calls of the real
 //! ports), `publish_status` (the status that other tasks read).
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -40,7 +39,6 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use litemap::LiteMap;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -65,6 +63,7 @@ use crate::reconcile::waiters::PendingRequests;
 use crate::reconcile::windows::WindowTracker;
 use crate::reconcile::work::Work;
 use crate::request::Request;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::history::History;
 use crate::state::{
     AppId, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockState, Overrides, Status, Step, Target,
@@ -279,7 +278,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     }
 
     /// The locks that count, of those observed.
-    fn merge_locks(&mut self, seen: Result<LiteMap<AppId, LockState>, LockError>) -> LiteMap<AppId, LockState> {
+    fn merge_locks(&mut self, seen: Result<SortedMap<AppId, LockState>, LockError>) -> SortedMap<AppId, LockState> {
         if let Err(error) = &seen {
             warn!(%error, "cannot read the update locks; using those last known");
             self.observed.schedule().resync_by(Instant::now() + LOCKS_AGAIN);
@@ -318,7 +317,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     }
 
     /// The engine does not answer: nothing is planned, and waiters are answered with the reason.
-    fn on_engine_down(&mut self, locks: LiteMap<AppId, LockState>, error: &EngineError) {
+    fn on_engine_down(&mut self, locks: SortedMap<AppId, LockState>, error: &EngineError) {
         self.observed.update_locks(locks);
         self.observed.schedule().on_engine_down();
         let why = error.to_string();
@@ -340,7 +339,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.publish_status();
     }
 
-    fn update_current(&mut self, snapshot: EngineSnapshot, locks: LiteMap<AppId, LockState>, boot_wanted: Option<String>) {
+    fn update_current(&mut self, snapshot: EngineSnapshot, locks: SortedMap<AppId, LockState>, boot_wanted: Option<String>) {
         let EngineSnapshot { containers, images, mut networks, volumes, snapshots } = snapshot;
         // What a plan before removes is no ground for this one: a container that gives way must find the next one's networks.
         networks.retain(|it| !self.work.is_removing(it));
@@ -363,7 +362,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             reboot_request_file: boot_wanted.or_else(|| self.boot_config.awaits_boot()),
             out_of_space: lacks_room,
             failing: self.failing_services(),
-            stopped_lately: BTreeSet::new(),
+            stopped_lately: SortedSet::new(),
             hooks: self.hooks.outcomes(),
         };
         self.hooks.keep_only(&current);
@@ -467,7 +466,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         Overrides { without_hooks: self.targets.going_back(), ..self.overrides.effective(configured) }
     }
 
-    fn known_apps(&self) -> BTreeSet<AppId> {
+    fn known_apps(&self) -> SortedSet<AppId> {
         self.observed.known_apps(self.target())
     }
 }

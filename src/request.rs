@@ -1,12 +1,11 @@
 //! Every request the device accepts. The set is closed on purpose.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::cloud::{CloudAccount, DeviceTag};
 use crate::state::history::Requester;
 use crate::state::host::{HostConfig, HostPatch};
@@ -50,7 +49,7 @@ pub enum Request {
     Purge { app: AppId, force: Force, reply: Reply<NotStarted> },
     /// Remove the volumes of these apps that no container has and the target does not name. `None`: of all apps. The response
     /// comes when they are gone.
-    CleanUpVolumes { apps: Option<BTreeSet<AppId>>, reply: Reply<()> },
+    CleanUpVolumes { apps: Option<SortedSet<AppId>>, reply: Reply<()> },
     /// Recreate the container of a service. The response comes when the new one runs.
     RestartService { app: AppId, service: ServiceSelector, force: Force, reply: Reply<ContainerId> },
     /// Stop a service, and keep its container.
@@ -112,7 +111,7 @@ pub struct RejectedDocument {
     /// Why it is rejected.
     pub why: String,
     /// The releases that it names: the commit, by the app's uuid.
-    pub releases: LiteMap<String, String>,
+    pub releases: SortedMap<String, String>,
 }
 
 impl Request {
@@ -240,7 +239,7 @@ pub enum TagRequest {
     /// The tags, as the cloud has them.
     Read(oneshot::Sender<Result<Vec<DeviceTag>, TagRefusal>>),
     /// Set these. Answered at once; the cloud gets them as soon as it can.
-    Set(LiteMap<String, String>, oneshot::Sender<Result<(), TagRefusal>>),
+    Set(SortedMap<String, String>, oneshot::Sender<Result<(), TagRefusal>>),
 }
 
 /// Why tags were not read or set.

@@ -63,11 +63,9 @@ pub mod volume;
 pub mod waiting;
 pub mod window;
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::cloud::ReleasePin;
 use crate::state::hook::HookOutcome;
 use crate::state::lease::Leases;
@@ -111,9 +109,9 @@ pub struct Target {
     /// The device's name, when the document gives one.
     pub name: Option<String>,
     /// Device-wide settings, by name without the `RESIN_` or `BALENA_` prefix.
-    pub config: LiteMap<String, String>,
+    pub config: SortedMap<String, String>,
     /// The apps that should be on the device, and no others.
-    pub apps: LiteMap<AppId, App>,
+    pub apps: SortedMap<AppId, App>,
     /// The release that the document asks to pin the device on (`pinDevice`). Only a preloaded target's is obeyed.
     pub pin: Option<ReleasePin>,
     /// Local mode, while it is on, and until everything of it is removed. `None` in the owner's own target.
@@ -184,21 +182,21 @@ impl StartCount {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Services that a user stopped. They stay stopped until started, or until the agent or the board restarts.
-    pub stopped: BTreeSet<ServiceKey>,
+    pub stopped: SortedSet<ServiceKey>,
     /// Exited containers to start although their restart policy would leave them exited.
-    pub start: BTreeSet<ContainerId>,
+    pub start: SortedSet<ContainerId>,
     /// Containers to recreate although they match the target.
-    pub recreate: BTreeSet<ContainerId>,
+    pub recreate: SortedSet<ContainerId>,
     /// Apps whose containers and volumes are removed before they are created again.
-    pub purge: BTreeSet<AppId>,
+    pub purge: SortedSet<AppId>,
     /// Volumes to remove, by their names on the engine, unless the target names them.
-    pub unused_volumes: BTreeSet<String>,
+    pub unused_volumes: SortedSet<String>,
     /// Apps whose update locks are overridden until the app has settled.
-    pub force: BTreeSet<AppId>,
+    pub force: SortedSet<AppId>,
     /// Apps that are updated outside their update windows too, until they have settled.
-    pub outside_windows: BTreeSet<AppId>,
+    pub outside_windows: SortedSet<AppId>,
     /// Apps that go back to what ran before: no hook holds that up.
-    pub without_hooks: BTreeSet<AppId>,
+    pub without_hooks: SortedSet<AppId>,
 }
 
 /// The last observation of the machine. Only objects that carry supervisor labels, except images.
@@ -209,7 +207,7 @@ pub struct Current {
     /// Every image of the engine.
     pub images: Vec<Image>,
     /// Images that were pulled for a target of this device. They may be garbage-collected once nothing needs them.
-    pub removable_images: BTreeSet<ImageRef>,
+    pub removable_images: SortedSet<ImageRef>,
     /// Supervised networks.
     pub networks: Vec<Network>,
     /// Supervised volumes.
@@ -217,9 +215,9 @@ pub struct Current {
     /// Snapshots of volumes, complete or not.
     pub snapshots: Vec<VolumeSnapshot>,
     /// What is to be done with the data of volumes, by app.
-    pub data: LiteMap<AppId, DataPlan>,
+    pub data: SortedMap<AppId, DataPlan>,
     /// Update locks, by app. An app without an entry has none.
-    pub locks: LiteMap<AppId, LockState>,
+    pub locks: SortedMap<AppId, LockState>,
     /// Leases, which count as update locks that services hold.
     pub leases: Leases,
     /// Update windows that are closed.
@@ -230,17 +228,17 @@ pub struct Current {
     pub now_secs: i64,
     /// Containers that were observed waiting for a reboot, and whether it has happened. For other containers, the clock
     /// decides.
-    pub boot_waits: LiteMap<ContainerId, BootState>,
+    pub boot_waits: SortedMap<ContainerId, BootState>,
     /// The file by which the host's configuration requests a reboot that has not happened yet.
     pub reboot_request_file: Option<String>,
     /// Something that the target needs was found not to fit on the disk.
     pub out_of_space: bool,
     /// Services whose image, container or start failed several times in a row, and is retried later.
-    pub failing: BTreeSet<ServiceKey>,
+    pub failing: SortedSet<ServiceKey>,
     /// Containers of pushed apps that another program stopped a moment ago. That program is about to start them again.
-    pub stopped_lately: BTreeSet<ContainerId>,
+    pub stopped_lately: SortedSet<ContainerId>,
     /// What became of the hooks before updates: by the container, and the configuration that the update leads to.
-    pub hooks: LiteMap<(ContainerId, ConfigHash), HookOutcome>,
+    pub hooks: SortedMap<(ContainerId, ConfigHash), HookOutcome>,
 }
 
 impl Current {
@@ -264,7 +262,7 @@ pub enum BootState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockState {
     /// The agent holds the locks of these services.
-    Ours(BTreeSet<String>),
+    Ours(SortedSet<String>),
     /// A service holds at least one lock, and the agent holds none.
     Held(HeldLock),
     /// A service holds at least one lock, and the agent holds some too: leftovers of a supervisor that was killed.
@@ -277,7 +275,7 @@ pub enum LockHolders {
     /// Every service that has a lock directory: it is not known which containers exist.
     All,
     /// Services that the target names or that have a container. A lock file that any other service left behind blocks nothing.
-    Only(BTreeSet<String>),
+    Only(SortedSet<String>),
 }
 
 impl LockState {
@@ -332,7 +330,7 @@ impl LockHolders {
 
 impl Default for LockHolders {
     fn default() -> Self {
-        Self::Only(BTreeSet::new())
+        Self::Only(SortedSet::new())
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 
+use crate::sorted::SortedMap;
 use crate::state::{
     AppId, Container, ContainerId, ContainerPhase, ContainerRef, Current, DeviceEvent, EngineAction, ImageRef, PowerAction,
     ShutdownStatus, Status, Step, StepFault, Trouble, Waiting,
@@ -21,12 +21,12 @@ const SETTINGS: &str = "SUPERVISOR_";
 #[derive(Debug, Default)]
 pub(crate) struct SystemWords {
     /// What containers are called that a step acts on: afterwards they may be gone.
-    names: LiteMap<ContainerId, String>,
+    names: SortedMap<ContainerId, String>,
     /// The words for the container that is being removed: its phase changes meanwhile.
-    kills: LiteMap<ContainerId, Phrases>,
-    phases: LiteMap<ContainerId, ContainerPhase>,
+    kills: SortedMap<ContainerId, Phrases>,
+    phases: SortedMap<ContainerId, ContainerPhase>,
     /// The last one. `None`: none was seen yet.
-    settings: Option<LiteMap<String, String>>,
+    settings: Option<SortedMap<String, String>>,
     rejected: Option<String>,
     locked: Option<String>,
     is_ending: bool,
@@ -188,7 +188,7 @@ impl SystemWords {
     fn say_settings(&mut self, status: &Status, words: &mut Vec<String>) {
         let Some(target) = &status.target else { return };
         let own = target.config.iter().filter(|(name, _)| name.starts_with(SETTINGS));
-        let now: LiteMap<_, _> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let now: SortedMap<_, _> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
         let before = self.settings.replace(now.clone());
         let Some(before) = before else { return };
         for (name, value) in now.iter().filter(|(name, value)| before.get(*name) != Some(*value)) {

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::scope;
 use std::time::{Duration, UNIX_EPOCH};
 
-use litemap::LiteMap;
-
 use boardkeeper::document::parse;
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::port::Locks as _;
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::{AppId, LockHolders, LockState as State};
 
 /// 20 November 2042. 32 bits of seconds end in January 2038.
@@ -29,7 +28,7 @@ async fn a_lock_that_is_taken_after_2038_is_held_since_then() {
     let service = root.path().join("tmp/balena-supervisor/services/7/web");
     fs::create_dir_all(&service).unwrap();
     File::create(service.join("updates.lock")).unwrap().set_modified(UNIX_EPOCH + LATE).unwrap();
-    let seen = Locks::new(root.path()).observe(&LiteMap::from_iter([(AppId(7), LockHolders::All)])).await.unwrap();
+    let seen = Locks::new(root.path()).observe(&SortedMap::from_iter([(AppId(7), LockHolders::All)])).await.unwrap();
     let Some(State::Held(held)) = seen.get(&AppId(7)) else { unreachable!("it is held: {seen:?}") };
     assert_eq!(u64::try_from(held.since_secs).unwrap(), LATE.as_secs());
 }

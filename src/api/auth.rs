@@ -1,7 +1,6 @@
 //! Authentication and authorisation of callers.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use axum::http::header::AUTHORIZATION;
 
 use crate::api::form;
 use crate::api::site::{self, CrossSite};
+use crate::sorted::{SortedSet, sort, sort_by};
 use crate::state::device::ServedConnection;
 use crate::state::keys::{DeviceAction, KeyScope};
 use crate::state::{Access, AppId, Caller, ClientAddress, Status};
@@ -50,7 +50,7 @@ impl AuthenticatedCallers {
             all.extend(caller.cloned());
         }
         // The device's key comes first in the order of callers.
-        all.sort_unstable();
+        sort(&mut all);
         all.dedup();
         let local = is_local(request, access);
         let foreign = if local { site::foreign(request, status) } else { None };
@@ -65,7 +65,7 @@ impl AuthenticatedCallers {
                 all.push(Caller::Local);
             }
         }
-        all.sort_by_key(widest_first);
+        sort_by(&mut all, |a, b| widest_first(a).cmp(&widest_first(b)));
         if !all.is_empty() {
             return Ok(Self(all.into()));
         }
@@ -97,7 +97,7 @@ impl AuthenticatedCallers {
     }
 
     /// The apps that they may see and change. `None`: all.
-    pub(super) fn apps(&self) -> Option<BTreeSet<AppId>> {
+    pub(super) fn apps(&self) -> Option<SortedSet<AppId>> {
         let of = |caller: &Caller| match caller {
             Caller::Device | Caller::Local | Caller::Service { reach: KeyScope::Everything, .. } => None,
             Caller::Service { key, reach: KeyScope::App | KeyScope::Device } => Some(key.app),

@@ -7,12 +7,9 @@
 //! A `dtparam` after a `dtoverlay` is that overlay's, until an empty `dtoverlay` or another one. So the two keys are a list of
 //! overlays with their parameters, and one list of parameters of the board's own device tree.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
 use super::block;
 use super::variables::Wanted;
+use crate::sorted::{SortedMap, SortedSet};
 
 const DTPARAM: &str = "dtparam";
 const DTOVERLAY: &str = "dtoverlay";
@@ -66,9 +63,9 @@ pub(super) fn edited(original: &[u8], wanted: Wanted) -> Vec<u8> {
 #[derive(Default)]
 struct Present {
     /// Values by key, in their order; of overlays, each with its parameters.
-    values: LiteMap<String, Vec<String>>,
+    values: SortedMap<String, Vec<String>>,
     /// Keys that are set in a section for some boards only.
-    conditional: BTreeSet<String>,
+    conditional: SortedSet<String>,
 }
 
 impl Present {

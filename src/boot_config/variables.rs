@@ -1,8 +1,7 @@
 //! Which of a target's settings concern the file, and what they want in it.
 
-use litemap::LiteMap;
-
 use crate::json;
+use crate::sorted::SortedMap;
 use crate::state::boot_config::{BootFormat, BootVariables};
 
 /// Prefix of keys of `config.txt`.
@@ -32,13 +31,13 @@ pub(super) const FDT: &str = "fdt";
 
 /// The settings of a target that concern the file, whichever file it is.
 #[must_use]
-pub fn variables(config: &LiteMap<String, String>) -> BootVariables {
+pub fn variables(config: &SortedMap<String, String>) -> BootVariables {
     let ours = |name: &str| name.starts_with(CONFIG) || name.starts_with(EXTLINUX);
     config.iter().filter(|(name, _)| ours(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Values by key, as the file is to have them.
-pub(super) struct Wanted(LiteMap<String, Vec<String>>);
+pub(super) struct Wanted(SortedMap<String, Vec<String>>);
 
 impl Wanted {
     /// What these variables want. Those with a problem are left out.

@@ -9,12 +9,12 @@
 use std::fmt::Write;
 
 use clap::Args;
-use litemap::LiteMap;
 use serde::Deserialize;
 
 use crate::cli::run::StateDirArgs;
 use crate::cli::table::{plain, table};
 use crate::cli::{CommandError, client, key, print};
+use crate::sorted::SortedMap;
 
 mod cloud;
 mod downloads;
@@ -238,7 +238,7 @@ impl AgentState {
 
     /// A row for each service in the target, and for each container that is in no target.
     fn services(&self) -> Vec<Vec<String>> {
-        let mut left: LiteMap<(u32, &str), Vec<&Container>> = LiteMap::new();
+        let mut left: SortedMap<(u32, &str), Vec<&Container>> = SortedMap::new();
         for container in &self.containers {
             left.entry((container.app_id, &container.service)).or_default().push(container);
         }

@@ -10,7 +10,6 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -18,6 +17,7 @@ use tracing::{debug, info, warn};
 use crate::cloud::pace::Pace;
 use crate::port::{Cloud, CloudError};
 use crate::request::{TagRefusal, TagRequest};
+use crate::sorted::SortedMap;
 use crate::state::cloud::{CloudAccount, DeviceTag};
 
 /// The shortest time between two requests that set tags.
@@ -31,7 +31,7 @@ const PENDING_TAGS: usize = 256;
 /// The tags that the cloud does not have yet, and those that it had.
 #[derive(Debug, Default)]
 pub(super) struct KeptTags {
-    pending: LiteMap<String, String>,
+    pending: SortedMap<String, String>,
     not_before: Option<Instant>,
     /// The last answer to a request that set tags was 404.
     has_no_endpoint: bool,
@@ -149,7 +149,7 @@ fn is_temporary(error: &CloudError) -> bool {
 }
 
 impl KeptTags {
-    fn set(&mut self, tags: LiteMap<String, String>) -> Result<(), TagRefusal> {
+    fn set(&mut self, tags: SortedMap<String, String>) -> Result<(), TagRefusal> {
         let new = tags.keys().filter(|it| !self.pending.contains_key(*it)).count();
         if self.pending.len() + new > PENDING_TAGS {
             let why = format!("more than {PENDING_TAGS} tags would wait for the cloud; set them when it has these");

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use litemap::LiteMap;
-
 use super::values;
+use crate::sorted::SortedMap;
 
 /// The settings of a configuration file, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsFile {
-    values: LiteMap<String, String>,
+    values: SortedMap<String, String>,
     /// A warning: a problem that does not keep the agent from starting.
     trouble: Option<String>,
 }
@@ -26,7 +25,7 @@ impl SettingsFile {
 
     /// Parses a file's text. `shown`: the file's name in messages.
     pub fn parse(text: &str, shown: &str) -> Result<Self, Vec<String>> {
-        let mut values = LiteMap::new();
+        let mut values = SortedMap::new();
         let mut mistakes = Vec::new();
         // A power cut during a write leaves zeros in the file.
         let zeros = text.contains('\0');

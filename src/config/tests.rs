@@ -183,7 +183,7 @@ fn what_services_may_do_with_the_device_is_told_by_name() {
     use crate::state::keys::DeviceAction::{Blink, TcpPing};
     let read = |text: &str| Config::read(&given([("--service-verbs", text)]), &nothing);
     assert_eq!(read("").unwrap().service_verbs, DeviceAction::ALL.into());
-    assert_eq!(read("none").unwrap().service_verbs, BTreeSet::new());
+    assert_eq!(read("none").unwrap().service_verbs, SortedSet::new());
     assert_eq!(read("blink, tcp-ping,").unwrap().service_verbs, [Blink, TcpPing].into());
     for (wrong, named) in [("reboot,sing", "sing"), ("none,blink", "none"), ("Reboot", "Reboot")] {
         let Mistakes(mistakes) = read(wrong).unwrap_err();

@@ -1,6 +1,5 @@
 //! Single values: parsing, and what is wrong with them.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -16,6 +15,7 @@ use tracing::level_filters::LevelFilter;
 use url::Url;
 
 use super::{BoardChoice, LogFilter, TargetPlace};
+use crate::sorted::SortedSet;
 use crate::state::Secret;
 use crate::state::cloud::TargetOrigin;
 use crate::state::keys::{DEVICE_KEY, DeviceAction, is_device_key};
@@ -198,11 +198,11 @@ pub(super) fn log(given: &str) -> Result<LogFilter, String> {
 }
 
 /// For example `blink,update`. `none` permits none of them; an empty value permits all.
-pub(super) fn service_verbs(given: &str) -> Result<BTreeSet<DeviceAction>, String> {
+pub(super) fn service_verbs(given: &str) -> Result<SortedSet<DeviceAction>, String> {
     let words: Vec<_> = given.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
     match words.as_slice() {
         [] => Ok(DeviceAction::ALL.into()),
-        ["none"] => Ok(BTreeSet::new()),
+        ["none"] => Ok(SortedSet::new()),
         words => words.iter().map(|word| service_verb(word)).collect(),
     }
 }

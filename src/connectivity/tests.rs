@@ -2,11 +2,11 @@ use std::cell::RefCell;
 
 use futures_util::Stream;
 use futures_util::stream;
-use litemap::LiteMap;
 use tokio::sync::watch;
 
 use super::*;
 use crate::port::NetError;
+use crate::sorted::SortedMap;
 use crate::state::Target;
 use crate::state::cloud::{CloudAccount, VpnProfile};
 
@@ -189,7 +189,7 @@ async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so
     let (fake, channels) = device(None);
     let began = Instant::now();
     let say = |text: &str| {
-        let config = LiteMap::from_iter([("SUPERVISOR_VPN_CONTROL".to_owned(), text.to_owned())]);
+        let config = SortedMap::from_iter([("SUPERVISOR_VPN_CONTROL".to_owned(), text.to_owned())]);
         channels.status.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
     };
     let story = async {
@@ -213,7 +213,7 @@ async fn the_vpn_comes_up_at_once_when_the_target_changes_while_systemd_is_asked
     let began = Instant::now();
     let story = async {
         for (text, wait_ms) in [("false", 500), ("true", 10_000)] {
-            let config = LiteMap::from_iter([("SUPERVISOR_VPN_CONTROL".to_owned(), text.to_owned())]);
+            let config = SortedMap::from_iter([("SUPERVISOR_VPN_CONTROL".to_owned(), text.to_owned())]);
             channels.status.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
             sleep(Duration::from_millis(wait_ms)).await;
         }

@@ -1,9 +1,6 @@
 //! What a document of any shape says of an app: its number, its name and its commit.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::app::Generation;
 use crate::state::{App, AppId};
 
@@ -19,10 +16,10 @@ pub(super) fn empty(id: AppId) -> App {
         name: id.to_string(),
         commit: None,
         release_id: 0,
-        services: LiteMap::new(),
-        networks: LiteMap::new(),
-        volumes: LiteMap::new(),
-        snapshots: BTreeSet::new(),
+        services: SortedMap::new(),
+        networks: SortedMap::new(),
+        volumes: SortedMap::new(),
+        snapshots: SortedSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     }

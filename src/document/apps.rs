@@ -1,9 +1,6 @@
 //! Apps of v2 and v3 documents.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::switch::is_on;
 use crate::state::{App, AppId, Service};
 
@@ -35,7 +32,7 @@ const NETWORKS: usize = 256;
 const VOLUMES: usize = 512;
 
 /// Rejects a document that exceeds these limits.
-pub(super) fn within(apps: &LiteMap<AppId, App>, at: &Cursor<'_>) {
+pub(super) fn within(apps: &SortedMap<AppId, App>, at: &Cursor<'_>) {
     let sum = |of: fn(&App) -> usize| apps.values().map(of).sum::<usize>();
     for (what, found, most) in [
         ("apps", apps.len(), APPS),
@@ -50,8 +47,8 @@ pub(super) fn within(apps: &LiteMap<AppId, App>, at: &Cursor<'_>) {
 }
 
 /// Reads the apps of a document, each in its own shape.
-pub(super) fn read(at: &Cursor<'_>, config: &mut LiteMap<String, String>) -> LiteMap<AppId, App> {
-    let mut apps = LiteMap::new();
+pub(super) fn read(at: &Cursor<'_>, config: &mut SortedMap<String, String>) -> SortedMap<AppId, App> {
+    let mut apps = SortedMap::new();
     let all = at;
     for (key, at) in all.entries() {
         let app = if at.key("releases").is_some() || at.key("id").is_some() {
@@ -71,8 +68,8 @@ pub(super) fn read(at: &Cursor<'_>, config: &mut LiteMap<String, String>) -> Lit
 }
 
 /// Reads the apps of the list in `apps.json` of 2016.
-pub(super) fn preloaded(at: &Cursor<'_>, config: &mut LiteMap<String, String>) -> LiteMap<AppId, App> {
-    let mut apps = LiteMap::new();
+pub(super) fn preloaded(at: &Cursor<'_>, config: &mut SortedMap<String, String>) -> SortedMap<AppId, App> {
+    let mut apps = SortedMap::new();
     for item in at.items() {
         let Some(app) = single::preloaded(&item, config) else { continue };
         if let Some(twice) = apps.insert(app.id, app) {
@@ -118,7 +115,7 @@ fn by_uuid(uuid: &str, at: &Cursor<'_>) -> Option<App> {
 }
 
 /// The commits that v3 apps name, by the apps' uuids. Those of the host are left out, as they are when apps are read.
-pub(super) fn releases(at: &Cursor<'_>) -> LiteMap<String, String> {
+pub(super) fn releases(at: &Cursor<'_>) -> SortedMap<String, String> {
     let entries = at.entries().into_iter();
     let is_ours = |uuid: &str, app: &Cursor<'_>| {
         let of_host = app.key("is_host").and_then(|it| it.flag()).unwrap_or(false);
@@ -150,10 +147,10 @@ fn by_id(key: &str, at: &Cursor<'_>) -> Option<App> {
             at.warn("has no `commit`, so that none of its services is run");
         }
         app = App {
-            services: LiteMap::new(),
-            networks: LiteMap::new(),
-            volumes: LiteMap::new(),
-            snapshots: BTreeSet::new(),
+            services: SortedMap::new(),
+            networks: SortedMap::new(),
+            volumes: SortedMap::new(),
+            snapshots: SortedSet::new(),
             contracts: Vec::new(),
             ..app
         };
@@ -194,7 +191,7 @@ pub(super) fn release_of(
     app.snapshots = volumes.iter().filter(|(_, it)| it.snapshot).map(|(name, _)| name.clone()).collect();
     app.volumes = volumes.into_iter().map(|(name, it)| (name, it.config)).collect();
     let external_volumes = match origin {
-        DocumentOrigin::Cloud => LiteMap::new(),
+        DocumentOrigin::Cloud => SortedMap::new(),
         DocumentOrigin::ComposeFile => fields.pairs("external_volumes", rules::docker_name),
     };
     let labels = match origin {
@@ -209,7 +206,7 @@ pub(super) fn release_of(
         external_volumes,
         origin,
     };
-    let mut places: LiteMap<String, Cursor<'_>> = LiteMap::new();
+    let mut places: SortedMap<String, Cursor<'_>> = SortedMap::new();
     app.contracts.extend(fields.take("contract").and_then(|it| contract::read(&it, None, false)));
     for (name, id, at) in services {
         if let Some(expected) = rules::docker_name(&name) {
@@ -224,7 +221,7 @@ pub(super) fn release_of(
             app.services.insert(name, service);
         }
     }
-    let run: BTreeSet<_> = app.services.keys().cloned().collect();
+    let run: SortedSet<_> = app.services.keys().cloned().collect();
     for (_, service) in &mut app.services {
         // The agent starts no service that is left to the host.
         service.depends_on.retain(|it, _| run.contains(it));
@@ -241,9 +238,9 @@ pub(super) fn release_of(
 }
 
 /// Services in a dependency cycle, or that depend on one: they could never be started.
-fn waiting_in_a_ring(services: &LiteMap<String, Service>) -> Vec<&str> {
-    let mut waits: LiteMap<&str, usize> = LiteMap::new();
-    let mut waiters: LiteMap<&str, Vec<&str>> = LiteMap::new();
+fn waiting_in_a_ring(services: &SortedMap<String, Service>) -> Vec<&str> {
+    let mut waits: SortedMap<&str, usize> = SortedMap::new();
+    let mut waiters: SortedMap<&str, Vec<&str>> = SortedMap::new();
     for (name, service) in services {
         waits.insert(name, service.depends_on.len());
         for on in service.depends_on.keys() {

@@ -1,10 +1,10 @@
 //! A cursor in a document: a value that knows its path, so that every mistake says where it is.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 
-use litemap::LiteMap;
 use serde_json::Value;
+
+use crate::sorted::{SortedMap, SortedSet};
 
 /// Mistakes that are reported; further ones are only counted.
 const MAX_MISTAKES: usize = 10;
@@ -21,7 +21,7 @@ pub(super) struct Diagnostics {
     mistakes: RefCell<Messages>,
     warnings: RefCell<Messages>,
     /// Where the value of each path is in the file that the document was made of, such as `compose.yaml:3:5`.
-    places: RefCell<LiteMap<String, String>>,
+    places: RefCell<SortedMap<String, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ pub(super) struct Cursor<'a> {
 
 impl Diagnostics {
     /// Names the places of paths in messages from now on.
-    pub(super) fn set_places(&self, places: LiteMap<String, String>) {
+    pub(super) fn set_places(&self, places: SortedMap<String, String>) {
         self.places.replace(places);
     }
 
@@ -344,7 +344,7 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// Names in one line, the first five of them.
 pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
-    let names: BTreeSet<_> = names.into_iter().collect();
+    let names: SortedSet<_> = names.into_iter().collect();
     let first: Vec<_> = names.iter().take(5).map(|it| step_text(it)).collect();
     let more = names.len() - first.len();
     if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }

@@ -1,10 +1,8 @@
 //! Compose fields of a service, in normal form.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::ContainerConfig;
 use crate::state::config::{HealthCheck, RestartPolicy, SERVICE_NAMESPACE};
 use crate::state::logging::Logging;
@@ -209,8 +207,8 @@ fn nano_cpus(at: &Cursor<'_>) -> Option<i64> {
     nanos
 }
 
-fn security(at: &Cursor<'_>) -> BTreeSet<String> {
-    let mut options = BTreeSet::new();
+fn security(at: &Cursor<'_>) -> SortedSet<String> {
+    let mut options = SortedSet::new();
     for item in at.items() {
         let Some(option) = item.scalar() else { continue };
         // Engines add such labels by themselves, and not every host supports them.
@@ -219,8 +217,8 @@ fn security(at: &Cursor<'_>) -> BTreeSet<String> {
     options
 }
 
-fn ulimits(at: &Cursor<'_>) -> LiteMap<String, (i64, i64)> {
-    let mut limits = LiteMap::new();
+fn ulimits(at: &Cursor<'_>) -> SortedMap<String, (i64, i64)> {
+    let mut limits = SortedMap::new();
     for (name, item) in at.entries() {
         let limit = if item.is_object() { soft_and_hard(&item) } else { item.int().map(|it| (it, it)) };
         limits.extend(limit.map(|it| (name.to_owned(), it)));
@@ -240,11 +238,11 @@ fn soft_and_hard(at: &Cursor<'_>) -> Option<(i64, i64)> {
 }
 
 /// `name:address`, from a list, or an object of names and addresses.
-fn extra_hosts(at: &Cursor<'_>) -> BTreeSet<String> {
+fn extra_hosts(at: &Cursor<'_>) -> SortedSet<String> {
     if at.is_list() {
         return at.items().iter().filter_map(extra_host).collect();
     }
-    let mut hosts = BTreeSet::new();
+    let mut hosts = SortedSet::new();
     for (name, addresses) in at.entries() {
         hosts.extend(texts(&addresses).iter().map(|address| format!("{name}:{}", unbracketed(address))));
     }
@@ -269,6 +267,6 @@ fn unbracketed(address: &str) -> &str {
 }
 
 /// Reads an environment, whose values may be secret.
-pub(super) fn environment(at: Cursor<'_>, rule: rules::Rule) -> LiteMap<String, String> {
+pub(super) fn environment(at: Cursor<'_>, rule: rules::Rule) -> SortedMap<String, String> {
     pairs(&at.redacted(), rule)
 }

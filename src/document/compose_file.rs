@@ -32,12 +32,11 @@ mod paths;
 mod project;
 mod yaml;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use litemap::LiteMap;
 use serde_json::Value;
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::app::Generation;
 use crate::state::{App, Target, TargetError};
 
@@ -74,7 +73,7 @@ pub struct ComposeReading {
     /// The target, or what is wrong with the file.
     pub target: Result<Target, TargetError>,
     /// Every file that the target depends on, missing ones too.
-    pub files: BTreeSet<PathBuf>,
+    pub files: SortedSet<PathBuf>,
 }
 
 /// How much a project may still grow.
@@ -114,7 +113,7 @@ pub enum ComposePath<'p> {
 }
 
 /// Reads a compose file, whose path is absolute. `agent`: the agent's environment, which wins over `.env`.
-pub fn read(path: ComposePath<'_>, agent: &LiteMap<String, String>, read: &mut ReadFile<'_>) -> ComposeReading {
+pub fn read(path: ComposePath<'_>, agent: &SortedMap<String, String>, read: &mut ReadFile<'_>) -> ComposeReading {
     let notes = Diagnostics::default();
     let folder = match path {
         ComposePath::File(file) => file.parent().unwrap_or(file),
@@ -192,7 +191,7 @@ fn target(project: &Value, notes: &Diagnostics) -> Target {
     let services = services.into_iter().map(|(name, at)| (name.to_owned(), None, at)).collect();
     apps::release_of(services, &mut fields, &mut app, DocumentOrigin::ComposeFile);
     fields.rest();
-    let apps = LiteMap::from_iter([(id, app)]);
+    let apps = SortedMap::from_iter([(id, app)]);
     apps::within(&apps, &at);
     Target { apps, ..Target::default() }
 }

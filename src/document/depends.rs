@@ -1,7 +1,6 @@
 //! `depends_on` of a service: its short form, a list, and its long form with conditions.
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::{Condition, Dependency, Service};
 
 use super::at::{Cursor, quoted};
@@ -9,8 +8,8 @@ use super::fields::ObjectFields;
 use super::release_names::ReleaseNames;
 
 /// Reads the services of the app that this one waits for before it is started, with their conditions.
-pub(super) fn read(at: &Cursor<'_>, known: &ReleaseNames, service: &str) -> LiteMap<String, Dependency> {
-    let mut all = LiteMap::new();
+pub(super) fn read(at: &Cursor<'_>, known: &ReleaseNames, service: &str) -> SortedMap<String, Dependency> {
+    let mut all = SortedMap::new();
     let mut add = |item: &Cursor<'_>, name: &str, dependency: Dependency| {
         if name == service {
             return item.wrong("a service cannot wait for itself");
@@ -61,7 +60,7 @@ fn condition(at: &Cursor<'_>) -> Option<Condition> {
 
 /// Warns of every dependency of a service that cannot complete, because the engine restarts it whenever it exits. That is the
 /// default policy here, unlike in `docker compose`.
-pub(super) fn warn_of_endless(at: &Cursor<'_>, service: &Service, all: &LiteMap<String, Service>) {
+pub(super) fn warn_of_endless(at: &Cursor<'_>, service: &Service, all: &SortedMap<String, Service>) {
     for (name, dependency) in &service.depends_on {
         let other =
             all.get(name).filter(|it| dependency.condition == Condition::Completed && it.config.restart.restarts_always());

@@ -1,20 +1,19 @@
 //! The fields of an object: each is taken once, and a field that is not taken is warned of.
 
-use litemap::LiteMap;
-
 use super::at::{Cursor, quoted};
 use super::rules::{PAIR_BYTES, Rule};
+use crate::sorted::SortedMap;
 
 /// The fields of an object that are not taken yet, by name in snake case.
 #[derive(Debug)]
 pub(super) struct ObjectFields<'a> {
-    left: LiteMap<String, Cursor<'a>>,
+    left: SortedMap<String, Cursor<'a>>,
 }
 
 impl<'a> ObjectFields<'a> {
     /// The fields of an object, in any spelling of their names: `cap_add`, `capAdd`, `cap-add`.
     pub(super) fn of(at: &Cursor<'a>) -> Self {
-        let mut left = LiteMap::new();
+        let mut left = SortedMap::new();
         for (name, field) in at.entries().into_iter().filter(|(_, field)| !field.is_null()) {
             if let Some(twice) = left.insert(snake(name), field) {
                 twice.wrong("is there twice, spelled differently");
@@ -68,7 +67,7 @@ impl<'a> ObjectFields<'a> {
     }
 
     /// Takes names and values.
-    pub(super) fn pairs(&mut self, name: &str, rule: Rule) -> LiteMap<String, String> {
+    pub(super) fn pairs(&mut self, name: &str, rule: Rule) -> SortedMap<String, String> {
         self.take(name).map(|it| pairs(&it, rule)).unwrap_or_default()
     }
 }
@@ -79,12 +78,12 @@ pub(super) fn texts(at: &Cursor<'_>) -> Vec<String> {
 }
 
 /// Reads names and values, as an object or as a list of `name=value`. A name without a value has an empty one.
-pub(super) fn pairs(at: &Cursor<'_>, rule: Rule) -> LiteMap<String, String> {
+pub(super) fn pairs(at: &Cursor<'_>, rule: Rule) -> SortedMap<String, String> {
     if at.is_list() { at.items().iter().filter_map(|it| pair(it, rule)).collect() } else { object_pairs(at, rule) }
 }
 
-fn object_pairs(at: &Cursor<'_>, rule: Rule) -> LiteMap<String, String> {
-    let mut pairs = LiteMap::new();
+fn object_pairs(at: &Cursor<'_>, rule: Rule) -> SortedMap<String, String> {
+    let mut pairs = SortedMap::new();
     for (name, value) in at.entries() {
         if let Some(expected) = rule(name) {
             value.wrong(&format!("the name must be {expected}"));

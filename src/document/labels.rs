@@ -1,8 +1,7 @@
 //! Labels in documents: those of older generations under their names of today, without those of supervisors, and those of a
 //! release that hold for each of its services.
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::hook;
 use crate::state::is_supervisor_label;
 use crate::state::labels::OUR_PREFIX;
@@ -31,13 +30,13 @@ const OWNERS_LABELS: [(&str, Check); 6] = [
 /// Labels of a release: what holds for each of its services that has no such label of its own.
 #[derive(Debug, Default)]
 pub(super) struct ReleaseLabels {
-    values: LiteMap<String, String>,
+    values: SortedMap<String, String>,
 }
 
 impl ReleaseLabels {
     /// Reads an object, or a list of `name=value`. A label that does not count there is warned of, whatever its value is.
     pub(super) fn read(at: &Cursor<'_>) -> Self {
-        let mut values = LiteMap::new();
+        let mut values = SortedMap::new();
         for (name, value, at) in entries(at) {
             if !name.starts_with(OUR_PREFIX) {
                 at.warn(&format!("only labels {OUR_PREFIX}* count for every service, {} is ignored", quoted(name)));
@@ -52,7 +51,7 @@ impl ReleaseLabels {
     }
 
     /// The value of a label that counts for a service: its own, which is taken out of `own`, or else the release's.
-    pub(super) fn effective(&self, name: &str, at: &Cursor<'_>, own: &mut LiteMap<String, String>) -> Option<String> {
+    pub(super) fn effective(&self, name: &str, at: &Cursor<'_>, own: &mut SortedMap<String, String>) -> Option<String> {
         let Some(value) = own.remove(name) else { return self.values.get(name).cloned() };
         check(at, name, &value);
         Some(value)
@@ -63,8 +62,8 @@ impl ReleaseLabels {
 pub(super) fn hook_labels(
     release: &ReleaseLabels,
     at: &Cursor<'_>,
-    own: &mut LiteMap<String, String>,
-) -> LiteMap<String, String> {
+    own: &mut SortedMap<String, String>,
+) -> SortedMap<String, String> {
     let label = |name: &str| Some((name.to_owned(), release.effective(name, at, own)?));
     [BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL].into_iter().filter_map(label).collect()
 }
@@ -88,7 +87,7 @@ fn check(at: &Cursor<'_>, name: &str, value: &str) {
 }
 
 /// Whether a volume asks that a rollback puts its data back. The label is taken out.
-pub(super) fn snapshot(at: &Cursor<'_>, labels: &mut LiteMap<String, String>) -> bool {
+pub(super) fn snapshot(at: &Cursor<'_>, labels: &mut SortedMap<String, String>) -> bool {
     let wanted = labels.remove(SNAPSHOT_LABEL).map(|it| values::yes_or_no(&it)).transpose();
     wanted.unwrap_or_else(|why| {
         at.wrong(&format!("the label {SNAPSHOT_LABEL}: {why}"));
@@ -97,7 +96,7 @@ pub(super) fn snapshot(at: &Cursor<'_>, labels: &mut LiteMap<String, String>) ->
 }
 
 /// Labels of a service, a network or a volume, without those that only a supervisor sets.
-pub(super) fn owners_labels(at: &Cursor<'_>, labels: LiteMap<String, String>) -> LiteMap<String, String> {
+pub(super) fn owners_labels(at: &Cursor<'_>, labels: SortedMap<String, String>) -> SortedMap<String, String> {
     let mut all = modern_labels(labels);
     all.retain(|name, _| {
         let given = is_supervisor_label(name);
@@ -114,8 +113,8 @@ fn warn_of_supervisors(at: &Cursor<'_>, name: &str) {
 }
 
 /// Labels with `io.resin.` names under their names of today; a label that already has such a name wins.
-fn modern_labels(labels: LiteMap<String, String>) -> LiteMap<String, String> {
-    let (old, mut all): (LiteMap<_, _>, LiteMap<_, _>) =
+fn modern_labels(labels: SortedMap<String, String>) -> SortedMap<String, String> {
+    let (old, mut all): (SortedMap<_, _>, SortedMap<_, _>) =
         labels.into_iter().partition(|(name, _)| name.starts_with("io.resin."));
     for (name, value) in old {
         // Replaces every occurrence: `io.resin.features.resin-api` too.

@@ -1,7 +1,6 @@
 //! Volumes, tmpfs mounts and devices of a service.
 
-use std::collections::BTreeSet;
-
+use crate::sorted::SortedSet;
 use crate::state::ContainerConfig;
 use crate::state::config::{Mount, MountMode, Propagation};
 use crate::state::service::Feature;
@@ -37,7 +36,7 @@ pub(super) fn read(fields: &mut ObjectFields<'_>, known: &ReleaseNames, config: 
 
 /// Two mounts at one path are a mistake: no engine would accept them.
 fn once_each(at: &Cursor<'_>, config: &ContainerConfig) {
-    let mut paths: BTreeSet<String> = config.tmpfs.keys().map(|it| clean(it)).collect();
+    let mut paths: SortedSet<String> = config.tmpfs.keys().map(|it| clean(it)).collect();
     for mount in &config.mounts {
         if !paths.insert(clean(mount.path())) {
             at.wrong(&format!("two things are mounted at {}", quoted(mount.path())));
@@ -46,8 +45,8 @@ fn once_each(at: &Cursor<'_>, config: &ContainerConfig) {
 }
 
 /// Rejects a mount where the agent mounts something: the update locks, and what the service's labels request.
-pub(super) fn leave_room(at: &Cursor<'_>, config: &ContainerConfig, features: &BTreeSet<Feature>) {
-    let ours: BTreeSet<&str> = supervisor_paths(features).collect();
+pub(super) fn leave_room(at: &Cursor<'_>, config: &ContainerConfig, features: &SortedSet<Feature>) {
+    let ours: SortedSet<&str> = supervisor_paths(features).collect();
     for path in config.tmpfs.keys().map(String::as_str).chain(config.mounts.iter().map(Mount::path)) {
         if ours.contains(&*clean(path)) {
             at.wrong(&format!(
@@ -265,7 +264,7 @@ fn tmpfs_words(item: &Cursor<'_>, options: &str) {
 }
 
 /// Reads devices, as `host:container:permissions`.
-pub(super) fn devices(at: &Cursor<'_>) -> BTreeSet<String> {
+pub(super) fn devices(at: &Cursor<'_>) -> SortedSet<String> {
     at.items().iter().filter_map(device).collect()
 }
 

@@ -1,10 +1,8 @@
 //! Networks and volumes of a release, and how a service is attached to the networks.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::config::NetworkMode;
 use crate::state::network::{AddressPool, NetworkAttachment};
 use crate::state::snapshot::SNAPSHOT_LABEL;
@@ -18,7 +16,7 @@ use super::release_names::{DEFAULT_NETWORK, DocumentOrigin, ReleaseNames};
 use super::rules;
 
 /// Reads the networks of a release.
-pub(super) fn networks(at: Option<Cursor<'_>>) -> LiteMap<String, NetworkConfig> {
+pub(super) fn networks(at: Option<Cursor<'_>>) -> SortedMap<String, NetworkConfig> {
     named(at, network)
 }
 
@@ -31,12 +29,12 @@ pub(super) struct ReleaseVolume {
 }
 
 /// Reads the volumes of a release.
-pub(super) fn volumes(at: Option<Cursor<'_>>, origin: DocumentOrigin) -> LiteMap<String, ReleaseVolume> {
+pub(super) fn volumes(at: Option<Cursor<'_>>, origin: DocumentOrigin) -> SortedMap<String, ReleaseVolume> {
     named(at, |at, fields| volume(at, fields, origin))
 }
 
-fn named<T: Default>(at: Option<Cursor<'_>>, read: impl Fn(&Cursor<'_>, ObjectFields<'_>) -> T) -> LiteMap<String, T> {
-    let mut all = LiteMap::new();
+fn named<T: Default>(at: Option<Cursor<'_>>, read: impl Fn(&Cursor<'_>, ObjectFields<'_>) -> T) -> SortedMap<String, T> {
+    let mut all = SortedMap::new();
     for (name, it) in at.map(|it| it.entries()).unwrap_or_default() {
         if let Some(expected) = rules::docker_name(name) {
             it.wrong(&format!("the name must be {expected}"));
@@ -121,7 +119,7 @@ pub(super) fn attach(
     known: &ReleaseNames,
     service: &str,
     config: &mut ContainerConfig,
-    depends_on: &mut BTreeSet<String>,
+    depends_on: &mut SortedSet<String>,
 ) {
     let mode = fields.take("network_mode");
     let wanted = fields.take("networks");
@@ -166,8 +164,8 @@ pub(super) fn attach(
     config.networks = networks;
 }
 
-fn attachments(at: &Cursor<'_>, known: &ReleaseNames) -> LiteMap<String, NetworkAttachment> {
-    let mut networks = LiteMap::new();
+fn attachments(at: &Cursor<'_>, known: &ReleaseNames) -> SortedMap<String, NetworkAttachment> {
+    let mut networks = SortedMap::new();
     if at.is_list() {
         for item in at.items() {
             let Some(name) = item.text() else { continue };

@@ -1,9 +1,9 @@
 //! Ports, as compose files spell them.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use crate::sorted::SortedSet;
 use crate::state::config::Port;
 
 use super::at::Cursor;
@@ -25,8 +25,8 @@ pub(super) enum HostPort {
 }
 
 /// Reads published ports.
-pub(super) fn published(at: &Cursor<'_>, without: HostPort) -> BTreeSet<Port> {
-    let mut ports = BTreeSet::new();
+pub(super) fn published(at: &Cursor<'_>, without: HostPort) -> SortedSet<Port> {
+    let mut ports = SortedSet::new();
     for item in at.one_or_more() {
         let found = if item.is_object() { long(&item) } else { short(&item, without) };
         let found = found.unwrap_or_default();
@@ -40,8 +40,8 @@ pub(super) fn published(at: &Cursor<'_>, without: HostPort) -> BTreeSet<Port> {
 }
 
 /// Reads exposed ports: `80/tcp`.
-pub(super) fn exposed(at: &Cursor<'_>) -> BTreeSet<String> {
-    let mut ports = BTreeSet::new();
+pub(super) fn exposed(at: &Cursor<'_>) -> SortedSet<String> {
+    let mut ports = SortedSet::new();
     for item in at.one_or_more() {
         let Some(text) = item.scalar() else { continue };
         let parsed = split_protocol(&text).and_then(|(text, protocol)| Some((range(text)?, protocol)));

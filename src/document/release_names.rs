@@ -1,9 +1,6 @@
 //! The names that a release defines.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::ContainerConfig;
 use crate::state::config::RestartPolicy;
 
@@ -24,13 +21,13 @@ pub(super) enum DocumentOrigin {
 #[derive(Debug, Default)]
 pub(super) struct ReleaseNames {
     /// Names of its services.
-    pub(super) services: BTreeSet<String>,
+    pub(super) services: SortedSet<String>,
     /// Names of its networks.
-    pub(super) networks: BTreeSet<String>,
+    pub(super) networks: SortedSet<String>,
     /// Names of its volumes.
-    pub(super) volumes: BTreeSet<String>,
+    pub(super) volumes: SortedSet<String>,
     /// Volumes that others made: their names on the engine, by their names in the document.
-    pub(super) external_volumes: LiteMap<String, String>,
+    pub(super) external_volumes: SortedMap<String, String>,
     /// Where the document comes from.
     pub(super) origin: DocumentOrigin,
 }

@@ -1,10 +1,8 @@
 //! One service of a document.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::service::{Feature, Strategy};
 use crate::state::switch::is_on;
 use crate::state::window::UPDATE_WINDOW_LABEL;
@@ -55,7 +53,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames, r
 
     let mut depends_on = fields.take("depends_on").map(|it| depends::read(&it, known, name)).unwrap_or_default();
     let mut config = compose::read(&mut fields, known);
-    let mut shared = BTreeSet::new();
+    let mut shared = SortedSet::new();
     networks::attach(&mut fields, known, name, &mut config, &mut shared);
     // No container can join a namespace of a container that does not run.
     shared.extend(config.shares().map(|(_, owner)| owner.to_owned()));
@@ -111,13 +109,13 @@ pub(super) fn image(at: &Cursor<'_>, fields: &mut ObjectFields<'_>) -> Option<St
 }
 
 /// Why an image belongs to the host and is not run as a container.
-fn host_image(labels: &LiteMap<String, String>) -> Option<String> {
+fn host_image(labels: &SortedMap<String, String>) -> Option<String> {
     let other = |name: &str, ours: &str| labels.get(name).filter(|it| *it != ours).map(|it| format!("{name}={it}"));
     other("io.balena.image.store", "data").or_else(|| other("io.balena.image.class", "service"))
 }
 
-fn features(at: &Cursor<'_>, labels: &LiteMap<String, String>) -> BTreeSet<Feature> {
-    let mut features = BTreeSet::new();
+fn features(at: &Cursor<'_>, labels: &SortedMap<String, String>) -> SortedSet<Feature> {
+    let mut features = SortedSet::new();
     for (name, value) in labels {
         let Some(feature) = name.strip_prefix("io.balena.features.").filter(|_| is_on(value)) else { continue };
         match feature_named(feature) {
@@ -148,7 +146,7 @@ fn feature_named(name: &str) -> Option<Feature> {
     })
 }
 
-fn strategy(at: &Cursor<'_>, labels: &LiteMap<String, String>) -> Strategy {
+fn strategy(at: &Cursor<'_>, labels: &SortedMap<String, String>) -> Strategy {
     let text = labels.get("io.balena.update.strategy").map_or("", String::as_str);
     strategy_named(text).unwrap_or_else(|| {
         at.warn(&format!("the update strategy {} is not known, download-then-kill is used", quoted(text)));
@@ -167,7 +165,7 @@ pub(super) fn strategy_named(text: &str) -> Option<Strategy> {
     })
 }
 
-fn handover(at: &Cursor<'_>, labels: &LiteMap<String, String>) -> Duration {
+fn handover(at: &Cursor<'_>, labels: &SortedMap<String, String>) -> Duration {
     let text = labels.get("io.balena.update.handover-timeout").map_or("", String::as_str);
     handover_of(text).unwrap_or_else(|| {
         at.warn(&format!("the hand-over timeout {} is not a number of milliseconds, 60000 is used", quoted(text)));

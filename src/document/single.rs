@@ -1,10 +1,8 @@
 //! Apps of 2017: one privileged container each, with the host's network, and its data in `/data`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode, Port, RestartPolicy};
 use crate::state::service::{Feature, Strategy};
@@ -25,7 +23,7 @@ const DATA: &str = "data";
 const FEATURES: [Feature; 4] = [Feature::Dbus, Feature::KernelModules, Feature::Firmware, Feature::SupervisorApi];
 
 /// Reads `<id>: {name, image, commit, environment, config}`. The app's settings are added to the device's.
-pub(super) fn read(key: &str, at: &Cursor<'_>, device: &mut LiteMap<String, String>) -> Option<App> {
+pub(super) fn read(key: &str, at: &Cursor<'_>, device: &mut SortedMap<String, String>) -> Option<App> {
     let mut fields = ObjectFields::of(at);
     fields.skip(&["app_id", "image_id", "build_id"]);
     let image = service::image(at, &mut fields)?;
@@ -34,7 +32,7 @@ pub(super) fn read(key: &str, at: &Cursor<'_>, device: &mut LiteMap<String, Stri
 }
 
 /// Reads `{appId, name, imageId, commit, env, config}`, an entry of the list on a card of 2016.
-pub(super) fn preloaded(at: &Cursor<'_>, device: &mut LiteMap<String, String>) -> Option<App> {
+pub(super) fn preloaded(at: &Cursor<'_>, device: &mut SortedMap<String, String>) -> Option<App> {
     let mut fields = ObjectFields::of(at);
     fields.skip(&["image_repo", "build_id"]);
     let (key, image, env) = (fields.take("app_id"), fields.take("image_id"), fields.take("env"));
@@ -58,7 +56,7 @@ fn app_of(
     at: &Cursor<'_>,
     mut fields: ObjectFields<'_>,
     (image, env): (&str, Option<Cursor<'_>>),
-    device: &mut LiteMap<String, String>,
+    device: &mut SortedMap<String, String>,
 ) -> Option<App> {
     let mut app = App { name: title(&mut fields, key), shape: Generation::Single, ..empty(app_id(key, at)?) };
     app.commit = fields.take("commit").and_then(|it| it.text().map(|commit| checked_commit(commit, &it)));
@@ -75,7 +73,7 @@ fn app_of(
         image: ImageRef::new(image),
         image_id: 0,
         running: true,
-        depends_on: LiteMap::new(),
+        depends_on: SortedMap::new(),
         strategy: policy.strategy(),
         handover_timeout: policy.handover(),
         requires_reboot: false,
@@ -90,7 +88,7 @@ fn app_of(
     Some(app)
 }
 
-fn container(env: Option<(LiteMap<String, String>, Cursor<'_>)>) -> ContainerConfig {
+fn container(env: Option<(SortedMap<String, String>, Cursor<'_>)>) -> ContainerConfig {
     let mut config = ContainerConfig { network_mode: NetworkMode::Host, privileged: true, ..ContainerConfig::default() };
     config.mounts.insert(Mount::Volume { name: DATA.to_owned(), path: "/data".to_owned(), access: MountMode::Write });
     if let Some((env, at)) = env {
@@ -102,8 +100,8 @@ fn container(env: Option<(LiteMap<String, String>, Cursor<'_>)>) -> ContainerCon
 }
 
 /// `PORT=80,8080`. A part that is not a port is ignored, as in 2017.
-fn published(text: &str, at: &Cursor<'_>) -> BTreeSet<Port> {
-    let mut ports = BTreeSet::new();
+fn published(text: &str, at: &Cursor<'_>) -> SortedSet<Port> {
+    let mut ports = SortedSet::new();
     for word in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
         match word.parse::<u16>() {
             Ok(port @ 1..=65534) => {
@@ -125,7 +123,7 @@ fn published(text: &str, at: &Cursor<'_>) -> BTreeSet<Port> {
 /// How a container is restarted and updated, according to the app's settings.
 struct Policy<'p, 'a> {
     at: &'p Cursor<'a>,
-    settings: &'p LiteMap<String, String>,
+    settings: &'p SortedMap<String, String>,
 }
 
 impl Policy<'_, '_> {

@@ -495,6 +495,6 @@ fn no_name_leads_to_another_directory() {
     for volume in ["v/../../etc:/a", "v\0:/a", "..:/a", "v/..:/a"] {
         let fields = json!({"volumes": [volume]});
         let mounts = service(&fields).map(|it| it.config.mounts);
-        assert!(mounts.iter().all(std::collections::BTreeSet::is_empty), "{volume:?}: {mounts:?}");
+        assert!(mounts.iter().all(crate::sorted::SortedSet::is_empty), "{volume:?}: {mounts:?}");
     }
 }

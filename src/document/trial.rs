@@ -1,7 +1,6 @@
 //! The labels that say what proves a release good. No container is recreated because one changes.
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::TrialRules;
 use crate::state::release::{DEADLINE_LABEL, ROLLBACK_LABEL, SETTLE_LABEL};
 
@@ -10,7 +9,7 @@ use super::labels::ReleaseLabels;
 use super::values;
 
 /// The rules of a service: of its own labels, which are taken out of `own`, and of its release's.
-pub(super) fn rules(release: &ReleaseLabels, at: &Cursor<'_>, own: &mut LiteMap<String, String>) -> TrialRules {
+pub(super) fn rules(release: &ReleaseLabels, at: &Cursor<'_>, own: &mut SortedMap<String, String>) -> TrialRules {
     let mut label = |name: &str| release.effective(name, at, own);
     let usual = TrialRules::default();
     let rollback = label(ROLLBACK_LABEL).and_then(|it| values::yes_or_no(&it).ok());

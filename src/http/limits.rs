@@ -8,8 +8,9 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
-use litemap::LiteMap;
 use tokio::sync::Notify;
+
+use crate::sorted::SortedMap;
 
 /// The most connections at once. Each costs a descriptor of the 1024 a process is given, and up to 40 KiB for what is read and
 /// sent.
@@ -90,7 +91,7 @@ impl ConnectionLimiter {
 
     /// The address with the most connections that has an idle one.
     fn fullest(&self) -> Option<IpAddr> {
-        let mut counts: LiteMap<IpAddr, (usize, bool)> = LiteMap::new();
+        let mut counts: SortedMap<IpAddr, (usize, bool)> = SortedMap::new();
         for connection in self.connections.borrow().iter() {
             let (count, idle) = counts.entry(connection.address).or_default();
             *count = count.saturating_add(1);

@@ -1,50 +1,86 @@
-//! Maps as JSON objects: `#[serde(with = "crate::json::object")]` for a field.
-//!
-//! `litemap` has a feature for serde, by which an empty map becomes `[]`; no client expects that.
+//! Maps as JSON objects, and sets as lists.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-use litemap::LiteMap;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-/// Writes a map as an object.
-pub(crate) fn serialize<K: Serialize, V: Serialize, S: Serializer>(map: &LiteMap<K, V>, into: S) -> Result<S::Ok, S::Error> {
-    into.collect_map(map.iter())
-}
+use crate::sorted::{SortedMap, SortedSet};
 
-/// Reads an object. Of a key that is there twice, the last value counts, as it does for the standard library's maps.
-pub(crate) fn deserialize<'de, K, V, D>(from: D) -> Result<LiteMap<K, V>, D::Error>
-where
-    K: Deserialize<'de> + Ord,
-    V: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    from.deserialize_map(Entries(PhantomData))
+/// An object of these fields. `collect` makes the same, with a sort of its own for each place (see [`crate::sorted`]).
+pub(crate) fn object(entries: impl IntoIterator<Item = (String, Value)>) -> Value {
+    let mut fields = Map::new();
+    for (name, value) in entries {
+        fields.insert(name, value);
+    }
+    Value::Object(fields)
 }
 
 /// Texts by their names, as an object.
 pub(crate) fn texts<'a>(entries: impl IntoIterator<Item = (&'a String, &'a String)>) -> Value {
-    entries.into_iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect()
+    object(entries.into_iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))))
+}
+
+impl<K: Serialize, V: Serialize> Serialize for SortedMap<K, V> {
+    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        into.collect_map(self)
+    }
+}
+
+impl<T: Serialize> Serialize for SortedSet<T> {
+    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        into.collect_seq(self)
+    }
+}
+
+/// Of a key that is there twice, the last value counts, as it does for the standard library's maps.
+impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for SortedMap<K, V> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Entries(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Ord> Deserialize<'de> for SortedSet<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(Members(PhantomData))
+    }
 }
 
 struct Entries<K, V>(PhantomData<(K, V)>);
 
 impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
-    type Value = LiteMap<K, V>;
+    type Value = SortedMap<K, V>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = from.next_entry()? {
-            entries.push(entry);
+        let mut map = SortedMap::new();
+        while let Some((key, value)) = from.next_entry()? {
+            map.insert(key, value);
         }
-        Ok(entries.into_iter().collect())
+        Ok(map)
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Ord> Visitor<'de> for Members<T> {
+    type Value = SortedSet<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+        let mut set = SortedSet::new();
+        while let Some(member) = from.next_element()? {
+            set.insert(member);
+        }
+        Ok(set)
     }
 }
 
@@ -56,8 +92,8 @@ mod tests {
 
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     struct Numbers {
-        #[serde(default, with = "super")]
-        of: LiteMap<u32, String>,
+        #[serde(default)]
+        of: SortedMap<u32, String>,
     }
 
     #[test]

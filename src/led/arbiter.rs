@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::led::pattern::{self, IDENTIFY_FOR};
 use crate::port::ToolLock;
 use crate::request::CloudReachability;
+use crate::sorted::SortedMap;
 use crate::state::{LedOwner, LedPurpose, LedRef, Pattern};
 
 /// All requests for LEDs.
@@ -19,7 +19,7 @@ pub(super) struct LedArbiter {
     pub(super) reach: CloudReachability,
     identify: Option<TimedRequest>,
     /// Requested patterns, each by the own name of its LED or line.
-    held: LiteMap<LedRef, (Pattern, TimedRequest)>,
+    held: SortedMap<LedRef, (Pattern, TimedRequest)>,
     last_nth: u64,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct DesiredPattern {
 impl LedArbiter {
     /// No requests.
     pub(super) const fn none() -> Self {
-        Self { tool_lock: ToolLock::Free, reach: CloudReachability::Up, identify: None, held: LiteMap::new(), last_nth: 0 }
+        Self { tool_lock: ToolLock::Free, reach: CloudReachability::Up, identify: None, held: SortedMap::new(), last_nth: 0 }
     }
 
     /// Requests identification of the device, from now on.

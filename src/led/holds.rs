@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::port::ToolLock;
 use crate::request::Request;
+use crate::sorted::SortedMap;
 use crate::state::history::Requester;
 use crate::state::{EndedHold, HoldEnd, HoldSubject, LedRef, Pattern};
 
@@ -15,7 +15,7 @@ use crate::state::{EndedHold, HoldEnd, HoldSubject, LedRef, Pattern};
 #[derive(Debug)]
 pub(super) struct HoldTracker {
     /// By the own name of the LED or line.
-    holds: LiteMap<LedRef, Hold>,
+    holds: SortedMap<LedRef, Hold>,
     /// Since when the bring-up tool has the LEDs.
     tool_since: Option<Instant>,
     requests: mpsc::Sender<Request>,
@@ -35,7 +35,7 @@ struct Hold {
 impl HoldTracker {
     /// Nothing is held.
     pub(super) const fn none(requests: mpsc::Sender<Request>) -> Self {
-        Self { holds: LiteMap::new(), tool_since: None, requests }
+        Self { holds: SortedMap::new(), tool_since: None, requests }
     }
 
     /// A pattern is requested. A caller that requests one again, or another one, goes on with its hold: a program that

@@ -35,7 +35,6 @@ use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, USER_AGENT,
 };
 use hyper::{Method, Request, StatusCode};
-use litemap::LiteMap;
 use tokio::time::timeout;
 use tracing::debug;
 use url::{Position, Url};
@@ -50,6 +49,7 @@ use crate::linux::registry_login::CloudLogin;
 use crate::linux::traffic::TrafficCounter;
 use crate::linux::trust::TrustStore;
 use crate::port::{Clock as _, Cloud, CloudError, TargetAnswer};
+use crate::sorted::SortedMap;
 use crate::state::Secret;
 use crate::state::cloud::{
     CloudAccount, CloudLogLine, DeviceReport, DeviceTag, RegisteredDevice, RegistrationForm, ReleasePin, Traffic,
@@ -422,7 +422,7 @@ impl Cloud for CloudClient {
         wire::tags(&answer.body.bytes).map_err(|_| self.not_json(&account.endpoint))
     }
 
-    async fn set_tags(&self, account: &CloudAccount, tags: &LiteMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, account: &CloudAccount, tags: &SortedMap<String, String>) -> Result<(), CloudError> {
         let body = wire::new_tags(&account.uuid, tags);
         let request = CloudRequest::new(Method::PATCH, &account.endpoint, "/device/v3/tags", TrafficPurpose::Registration);
         self.expect(&request.with_key(&account.key).with_json(body)).await.map(drop)

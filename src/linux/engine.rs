@@ -63,7 +63,6 @@ mod transport;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -71,7 +70,6 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, Stream};
-use litemap::LiteMap;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -79,6 +77,7 @@ use crate::linux::registry_login::CloudLogin;
 use crate::linux::traffic::TrafficCounter;
 use crate::linux::trust::TrustStore;
 use crate::port::{self, EngineError, EngineSnapshot};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{ContainerId, DownloadProgress, EngineAction, EngineLogLine, ImageRef, LogCursor};
 
 pub use bridges::Bridge;
@@ -136,9 +135,9 @@ pub struct Engine {
     /// An event that was held back during a snapshot is of something that the snapshot has not seen.
     news: Notify,
     /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
-    reserved_bytes: RefCell<LiteMap<ImageRef, u64>>,
+    reserved_bytes: RefCell<SortedMap<ImageRef, u64>>,
     /// What registries said of images, and when: a cache.
-    remote_images: RefCell<LiteMap<ImageRef, (Instant, Rc<registry::RemoteImage>)>>,
+    remote_images: RefCell<SortedMap<ImageRef, (Instant, Rc<registry::RemoteImage>)>>,
 }
 
 impl Engine {
@@ -231,11 +230,11 @@ impl port::Engine for Engine {
         self.within(OBSERVE, self.look()).await
     }
 
-    async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    async fn check_room(&self, images: &SortedSet<ImageRef>) -> Result<(), EngineError> {
         Box::pin(self.fit_together(images)).await
     }
 
-    async fn check_copies(&self, volumes: &BTreeSet<String>) -> Result<(), EngineError> {
+    async fn check_copies(&self, volumes: &SortedSet<String>) -> Result<(), EngineError> {
         Box::pin(self.copies_fit(volumes)).await
     }
 

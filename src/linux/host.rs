@@ -1,15 +1,14 @@
 //! Facts the host reports: its system, its addresses, and the features it can give to containers.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use litemap::LiteMap;
 use serde::Deserialize;
 
 use crate::linux::net::interfaces::{self, InterfaceAddress};
 use crate::linux::{read_small, without_mark};
+use crate::sorted::{SortedMap, SortedSet, sort, sort_by};
 use crate::state::cloud::ReportedVersions;
 use crate::state::service::Feature;
 use crate::state::{BoardFacts, Device};
@@ -95,7 +94,7 @@ fn socket(root: &Path, engine: &str) -> Option<String> {
 }
 
 /// Features that are files of the host and exist.
-fn features(root: &Path, engine: &str) -> BTreeSet<Feature> {
+fn features(root: &Path, engine: &str) -> SortedSet<Feature> {
     let files: [(Feature, &[&str]); 6] = [
         (Feature::JournalLogs, &["var/log/journal", "run/log/journal"]),
         (Feature::Dbus, &["run/dbus"]),
@@ -105,7 +104,7 @@ fn features(root: &Path, engine: &str) -> BTreeSet<Feature> {
         (Feature::Procfs, &["proc"]),
     ];
     let here = files.into_iter().filter(|(_, paths)| paths.iter().any(|path| root.join(path).exists()));
-    let mut features: BTreeSet<_> = here.map(|(feature, _)| feature).collect();
+    let mut features: SortedSet<_> = here.map(|(feature, _)| feature).collect();
     if engine.starts_with("unix://") {
         features.insert(Feature::BalenaSocket);
     }
@@ -113,7 +112,7 @@ fn features(root: &Path, engine: &str) -> BTreeSet<Feature> {
 }
 
 /// Fields of `os-release`.
-fn release(root: &Path) -> LiteMap<String, String> {
+fn release(root: &Path) -> SortedMap<String, String> {
     let paths = ["etc/os-release", "usr/lib/os-release"].map(|it| root.join(it));
     let text = paths.iter().find_map(|path| lossy(path)).unwrap_or_default();
     let fields = text.lines().filter_map(|line| line.trim().split_once('='));
@@ -159,7 +158,7 @@ fn macs(net: &Path) -> String {
     let names = fs::read_dir(net).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut all: Vec<_> =
         names.filter_map(|path| Some((!path.join("device").exists(), path.file_name()?.to_owned(), path))).collect();
-    all.sort();
+    sort(&mut all);
     let mac = |path: &Path| {
         text(&path.join("address")).filter(|it| it.len() == 17 && it != "00:00:00:00:00:00").map(|it| it.to_ascii_uppercase())
     };
@@ -172,7 +171,7 @@ fn macs(net: &Path) -> String {
     if found.is_empty() {
         found = kept(true);
     }
-    let mut seen = BTreeSet::new();
+    let mut seen = SortedSet::new();
     found.retain(|mac| seen.insert(mac.clone()));
     found.join(" ")
 }
@@ -183,7 +182,7 @@ fn own(addresses: &[InterfaceAddress]) -> Vec<String> {
     let own = addresses.iter().filter(|it| !it.ip.is_loopback() && !link_local(&it.ip));
     let mut ips: Vec<IpAddr> = own.filter(|it| !interfaces::is_containers(&it.interface)).map(|it| it.ip).collect();
     // A stable sort: within a family, in the kernel's order.
-    ips.sort_by_key(IpAddr::is_ipv6);
+    sort_by(&mut ips, |a, b| a.is_ipv6().cmp(&b.is_ipv6()));
     ips.iter().map(IpAddr::to_string).collect()
 }
 
@@ -237,7 +236,7 @@ mod tests {
         assert_eq!(device.name, "kitchen");
         assert_eq!(device.mac_address, "B8:27:EB:00:00:01 B8:27:EB:00:00:02");
         assert_eq!(device.engine_socket.as_deref(), Some("/run/balena-engine.sock"));
-        assert_eq!(device.host_features, BTreeSet::from([Feature::BalenaSocket, Feature::KernelModules, Feature::Sysfs]));
+        assert_eq!(device.host_features, SortedSet::from([Feature::BalenaSocket, Feature::KernelModules, Feature::Sysfs]));
         assert_eq!(device.board_rev, Some(("abc".into(), "abc".into())));
     }
 

@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use inotify::{Inotify, WatchMask};
-use litemap::LiteMap;
 
 use crate::board::{FreeLine, LedChoice, LedLocation};
 use crate::linux::leds::class::ClassLed;
@@ -34,6 +33,7 @@ use crate::linux::leds::location::find;
 use crate::linux::leds::player::Playback;
 use crate::linux::leds::saved::LockFile;
 use crate::port::{self, ToolLock};
+use crate::sorted::SortedMap;
 use crate::state::{FreeLineInfo, LedInfo, LedLevel, LedRef, Pattern, Player};
 
 pub use crate::port::LedError;
@@ -59,7 +59,7 @@ pub struct Leds {
 struct DriverState {
     driver: LedDriver,
     /// The LED that each was when last driven: another may have become the identify LED since.
-    locations: LiteMap<LedRef, LedLocation>,
+    locations: SortedMap<LedRef, LedLocation>,
 }
 
 /// A LED that was found among those that may be driven.
@@ -77,7 +77,7 @@ impl Leds {
     /// The LEDs that `choose` finds, driven by `driver`. `runtime`: the directory of its records.
     pub fn new(driver: LedDriver, choose: Box<ChooseLed>, runtime: &Path) -> Self {
         Self {
-            work: Arc::new(Mutex::new(DriverState { driver, locations: LiteMap::new() })),
+            work: Arc::new(Mutex::new(DriverState { driver, locations: SortedMap::new() })),
             choose: choose.into(),
             bench: tool_lock(runtime),
             watch: tokio::sync::Mutex::new(None),

@@ -22,14 +22,13 @@ mod hand_over;
 mod tree;
 mod watch;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures_util::Stream;
-use litemap::LiteMap;
 
 use crate::linux::off_thread;
 use crate::port::{self, LockError};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{AppId, Force, LockHolders, LockState, ServiceKey};
 
 pub use hand_over::hand_over;
@@ -58,10 +57,10 @@ impl Locks {
 }
 
 impl port::Locks for Locks {
-    async fn observe(&self, apps: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, LockState>, LockError> {
+    async fn observe(&self, apps: &SortedMap<AppId, LockHolders>) -> Result<SortedMap<AppId, LockState>, LockError> {
         let apps = apps.clone();
         self.with_tree(move |tree| {
-            let mut seen = LiteMap::new();
+            let mut seen = SortedMap::new();
             for (app, holders) in apps {
                 if let Some(state) = tree.look(app, &holders)? {
                     seen.insert(app, state);
@@ -72,11 +71,11 @@ impl port::Locks for Locks {
         .await
     }
 
-    async fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
+    async fn apps(&self) -> Result<SortedSet<AppId>, LockError> {
         self.with_tree(LockTree::apps).await
     }
 
-    async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+    async fn take(&self, app: AppId, services: &SortedSet<String>, force: Force) -> Result<(), LockError> {
         let services = services.clone();
         self.with_tree(move |tree| tree.take(app, &services, force)).await
     }

@@ -17,13 +17,11 @@ mod archive;
 mod mounts;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -38,6 +36,7 @@ use crate::linux::signed_file::signature_of;
 use crate::linux::store::{self, Disk, StoreFiles};
 use crate::linux::target_file::{DOCUMENT_BYTES, parse_off_thread};
 use crate::port::Targets;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{SignedOrder, Target, TargetError};
 
 /// The document's name at the top of a medium: the first of these that is there.
@@ -56,11 +55,11 @@ pub struct TargetMedia {
     state_dir: PathBuf,
     uuid: Option<String>,
     /// What was judged, by medium: a hash of document and signature.
-    judged: RefCell<LiteMap<Medium, [u8; 32]>>,
+    judged: RefCell<SortedMap<Medium, [u8; 32]>>,
     /// What was last reported of a medium that is not judged yet.
-    complaints: RefCell<LiteMap<Medium, String>>,
+    complaints: RefCell<SortedMap<Medium, String>>,
     /// The unmounted ones that were reported.
-    unmounted: RefCell<BTreeSet<String>>,
+    unmounted: RefCell<SortedSet<String>>,
     asked: Notify,
 }
 
@@ -173,8 +172,8 @@ impl TargetMedia {
 
     /// Reports media that stay unmounted.
     fn report_unmounted(&self) {
-        let now: BTreeSet<_> = self.mounts.unmounted().into_iter().collect();
-        for name in now.difference(&self.unmounted.borrow()) {
+        let now: SortedSet<_> = self.mounts.unmounted().into_iter().collect();
+        for name in now.iter().filter(|it| !self.unmounted.borrow().contains(*it)) {
             warn!(
                 "the removable medium {name} is plugged in and not mounted, so no target is read from it; the package's rule of \
                  udev mounts it when it is plugged in again, or mount it read-only"

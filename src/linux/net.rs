@@ -9,7 +9,6 @@
 //!
 //! [`crate::http`] answers the requests of their connections.
 
-use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -25,6 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::http::Listener;
+use crate::sorted::SortedSet;
 use crate::state::device::ClientAddress;
 use crate::state::network::SUPERVISOR_GATEWAY;
 
@@ -77,7 +77,7 @@ pub struct Listeners {
     /// The engine's bridges, as it last reported them.
     networks: watch::Receiver<EngineNetworks>,
     /// The interface indexes that are in a local network, as the kernel last reported them.
-    local: BTreeSet<u32>,
+    local: SortedSet<u32>,
     /// The socket that is polled first for a new connection, so that none starves.
     first: usize,
 }
@@ -139,7 +139,7 @@ impl Listeners {
         }
         let addresses = sockets.iter().filter_map(|it| it.listener.local_addr().ok()).collect();
         let changes = AddressChanges::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
-        let (known, local) = (Vec::new(), BTreeSet::new());
+        let (known, local) = (Vec::new(), SortedSet::new());
         let (missing, retry) = (Vec::new(), Instant::now());
         let mut this =
             Self { sockets, addresses, open: true, missing, retry, bridges, known, local, changes, networks, first: 0 };

@@ -13,7 +13,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
-use litemap::LiteMap;
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -22,6 +21,7 @@ use tracing::warn;
 use crate::linux::flash::FlashCounter;
 use crate::linux::off_thread;
 use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState, TargetTag};
+use crate::sorted::SortedMap;
 use crate::state::cloud::AccountRecord;
 use crate::state::{FlashWrites, LogCursors, Target, TargetError};
 
@@ -117,7 +117,7 @@ struct SharedStore<F> {
     /// Complaints from before there was a store. A load reports them with its own.
     complaints: Vec<String>,
     /// What is known of each file. Locked while writing: a save continues even if its caller no longer waits.
-    known: Mutex<LiteMap<&'static str, Known>>,
+    known: Mutex<SortedMap<&'static str, Known>>,
 }
 
 /// What is known of a file.
@@ -323,7 +323,7 @@ impl<F: StoreFiles> SharedStore<F> {
         Ok(())
     }
 
-    fn known(&self) -> MutexGuard<'_, LiteMap<&'static str, Known>> {
+    fn known(&self) -> MutexGuard<'_, SortedMap<&'static str, Known>> {
         // A thread that panicked while it held this lock left no half-written map behind.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,12 +4,10 @@
 //! version 12, the table `apiSecret`; those of 2017 have one container for each app. The database is only read: the old
 //! supervisor finds it as it left it.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use litemap::LiteMap;
-
 use crate::document;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::keys::{KeptKey, is_device_key};
 use crate::state::{AppId, Secret, ServiceKey, Target};
 
@@ -26,13 +24,13 @@ pub struct Inheritance {
     /// The key by which the cloud and scripts reach the API.
     pub device_key: Option<Secret>,
     /// Services' keys.
-    pub service_keys: LiteMap<ServiceKey, KeptKey>,
+    pub service_keys: SortedMap<ServiceKey, KeptKey>,
     /// The target. `None`: there is none, or none is wanted.
     pub target: Option<Target>,
     /// The device's uuid, where the database has it: later ones are in `config.json` only.
     pub uuid: Option<String>,
     /// The releases that ran last, as far as they are not those of the target.
-    pub other_releases: LiteMap<AppId, String>,
+    pub other_releases: SortedMap<AppId, String>,
     /// What is not taken over, and why.
     pub notes: Vec<String>,
 }
@@ -86,7 +84,7 @@ pub fn read(path: &Path, cloud: Option<&str>, choice: TargetChoice) -> Result<In
 /// Reads the content of a database.
 pub fn inherit(database: &Database, cloud: Option<&str>, choice: TargetChoice) -> Result<Inheritance, TakeOverError> {
     let settings = database.table("config")?.ok_or(TakeOverError::Stranger("config"))?;
-    let settings: LiteMap<_, _> = settings.iter().filter_map(|it| Some((it.text("key")?, it.text("value")?))).collect();
+    let settings: SortedMap<_, _> = settings.iter().filter_map(|it| Some((it.text("key")?, it.text("value")?))).collect();
     let apps = database.table("app")?.ok_or(TakeOverError::Stranger("app"))?;
     let mut inheritance = Inheritance { uuid: settings.get("uuid").map(|it| (*it).to_owned()), ..Inheritance::default() };
     if let Some(key) = settings.get("apiSecret") {
@@ -166,7 +164,7 @@ impl Inheritance {
 }
 
 /// The clouds whose apps a table has.
-fn clouds(apps: &[Row]) -> BTreeSet<&str> {
+fn clouds(apps: &[Row]) -> SortedSet<&str> {
     apps.iter().filter_map(|it| it.text("source")).filter(|it| *it != "local").collect()
 }
 

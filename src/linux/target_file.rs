@@ -5,7 +5,6 @@
 //! when an update is requested, through [`Targets::look_again`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::document::parse;
 use crate::port::Targets;
+use crate::sorted::SortedSet;
 use crate::state::{Target, TargetError};
 
 use super::off_thread;
@@ -45,7 +45,7 @@ pub struct TargetFile {
     complained: RefCell<Option<String>>,
     watch: RefCell<Option<FileWatcher>>,
     /// The other files that the target was made of, or would be if they were there.
-    files: RefCell<BTreeSet<PathBuf>>,
+    files: RefCell<SortedSet<PathBuf>>,
     /// When the file may be read. `None`: now.
     judge_at: Cell<Option<Instant>>,
     /// It is read as soon as it was written, and what is wrong with it may be mended within [`SETTLE`].
@@ -148,7 +148,7 @@ impl TargetFile {
             Ok(looked) => looked,
             Err(error) => {
                 let wrong = Err(format!("it cannot be read: {error}"));
-                (print(&wrong), Some(wrong.map(|_| Target::default())), BTreeSet::new())
+                (print(&wrong), Some(wrong.map(|_| Target::default())), SortedSet::new())
             }
         };
         let is_wrong = target.as_ref().is_some_and(Result::is_err);

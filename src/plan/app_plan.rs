@@ -1,11 +1,10 @@
 //! What one app needs, before and after its update locks are taken into account.
 
-use std::collections::BTreeSet;
-
 use crate::plan::Plan;
 use crate::plan::hooks::{self, HookHold};
 use crate::plan::input::PlanInput;
 use crate::plan::release::ReleaseProgress;
+use crate::sorted::SortedSet;
 use crate::state::lease::Lease;
 use crate::state::{AppId, Difference, EngineAction, Force, LockState, ServiceKey, Step, Waiting};
 
@@ -177,7 +176,7 @@ impl<'a> AppPlan<'a> {
         }
     }
 
-    fn take_locks(&mut self, mut services: BTreeSet<String>, lease: Option<&Lease>, plan: &mut Plan) {
+    fn take_locks(&mut self, mut services: SortedSet<String>, lease: Option<&Lease>, plan: &mut Plan) {
         if let Some(lease) = lease {
             return self.waiting.push(Waiting::Lease(self.app, lease.clone()));
         }
@@ -199,7 +198,7 @@ impl<'a> AppPlan<'a> {
     }
 
     /// Services whose locks are needed: the existing and the wanted ones.
-    fn services(&self) -> BTreeSet<String> {
+    fn services(&self) -> SortedSet<String> {
         let wanted = self.input.app(self.app).into_iter().flat_map(|app| app.services.keys().cloned());
         let existing = self.input.containers_of(self.app).map(|it| it.key.service.clone());
         wanted.chain(existing).collect()

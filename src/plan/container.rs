@@ -1,9 +1,8 @@
 //! Containers of a service: which one it should have, which ones are outdated, and what each needs.
 
-use litemap::LiteMap;
-
 use crate::plan::input::{ChangedNetworks, ConfigHashes, PlanInput};
 use crate::plan::{compare, spec};
+use crate::sorted::SortedMap;
 use crate::state::{App, Container, ContainerId, ContainerPhase, ContainerRef, Current, Namespace, Service, ServiceKey};
 
 /// The name prefix of the old container of a hand-over.
@@ -54,7 +53,11 @@ pub(super) fn sibling<'a>(input: PlanInput<'a>, app: &App, name: &str) -> Option
 
 /// The container that each service of an app has as the target wants it, by the service's name.
 #[must_use]
-pub fn containers_as_wanted<'a>(app: &'a App, hashes: &ConfigHashes, current: &'a Current) -> LiteMap<&'a str, &'a Container> {
+pub fn containers_as_wanted<'a>(
+    app: &'a App,
+    hashes: &ConfigHashes,
+    current: &'a Current,
+) -> SortedMap<&'a str, &'a Container> {
     let of_service = |(name, service): (&'a String, &'a Service)| {
         let key = ServiceKey::new(app.id, name);
         let hash = hashes.get(&key)?;

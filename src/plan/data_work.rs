@@ -1,18 +1,17 @@
 //! What is to be done with the data of an app's volumes, and what may not be created before.
 
-use std::collections::BTreeSet;
-
 use crate::plan::container::is_fresh;
 use crate::plan::input::{PlanInput, volumes};
+use crate::sorted::SortedSet;
 use crate::state::{App, AppId, Container, ContainerPhase, DataDemand, DataPlan, Service, ServiceKey, Volume};
 
 /// What is to be done with the data of an app's volumes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DataWork<'a> {
     /// These are to be copied.
-    Keep(&'a BTreeSet<String>),
+    Keep(&'a SortedSet<String>),
     /// These are to be put back.
-    PutBack(&'a BTreeSet<String>),
+    PutBack(&'a SortedSet<String>),
     /// All is done, but no record of it is on the disk.
     Unsaved,
 }
@@ -29,7 +28,7 @@ impl<'a> DataWork<'a> {
         }
     }
 
-    pub(super) fn names(self) -> Option<&'a BTreeSet<String>> {
+    pub(super) fn names(self) -> Option<&'a SortedSet<String>> {
         match self {
             Self::Keep(names) | Self::PutBack(names) => Some(names),
             Self::Unsaved => None,
@@ -49,7 +48,7 @@ impl<'a> DataWork<'a> {
 
     /// What a service waits for, in words.
     pub(super) fn text(self) -> String {
-        let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let list = |names: &SortedSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         match self {
             Self::Keep(names) => format!("the data of volume {} to be copied", list(names)),
             Self::PutBack(names) => format!("the data of volume {} to be put back", list(names)),

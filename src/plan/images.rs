@@ -1,10 +1,9 @@
 //! Garbage collection of images. Only those pulled for a target of ours are deleted.
 
-use std::collections::BTreeSet;
-
 use crate::plan::container::existing_containers;
 use crate::plan::input::PlanInput;
 use crate::plan::{AppUpdate, Plan};
+use crate::sorted::SortedSet;
 use crate::state::service::Strategy;
 use crate::state::{App, EngineAction, ImageRef, Service, Step};
 
@@ -23,7 +22,7 @@ pub(super) fn remove_unused(input: PlanInput<'_>, plan: &mut Plan) {
 /// already gone; and those of a service that deletes first, since the space that frees is not known.
 pub(super) fn updates(input: PlanInput<'_>) -> Vec<AppUpdate> {
     let apps = || input.active_apps();
-    let by_itself: BTreeSet<&ImageRef> = apps()
+    let by_itself: SortedSet<&ImageRef> = apps()
         .flat_map(|app| app.services.iter().filter(|(name, it)| !can_wait(input, app, name, it)))
         .map(|(_, it)| &it.image)
         .collect();

@@ -1,12 +1,9 @@
 //! What a plan is made from: the target, the overrides and the current state, with the queries that several planning modules
 //! need.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
 use crate::plan::compare;
 use crate::plan::ports::Ports;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::app::Generation;
 use crate::state::config::{Mount, NetworkMode};
 use crate::state::lease::{self, Lease};
@@ -29,7 +26,7 @@ pub(super) struct PlanInput<'a> {
 
 /// The configuration hash of each wanted service's container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ConfigHashes(LiteMap<ServiceKey, ConfigHash>);
+pub struct ConfigHashes(SortedMap<ServiceKey, ConfigHash>);
 
 impl ConfigHashes {
     /// The hashes of a completed target.
@@ -48,7 +45,7 @@ impl ConfigHashes {
 
 impl<'a> PlanInput<'a> {
     /// Apps that are wanted, or of which something is left.
-    pub(super) fn apps(self) -> BTreeSet<AppId> {
+    pub(super) fn apps(self) -> SortedSet<AppId> {
         let current = self.current;
         let wanted = self.target.apps.keys().copied();
         let existing = current.containers.iter().map(|it| it.key.app);
@@ -300,7 +297,7 @@ impl<'a> PlanInput<'a> {
 /// Networks of an app, by their name in the document, that must be recreated.
 #[derive(Debug, Default)]
 pub(super) struct ChangedNetworks {
-    pub(super) networks: BTreeSet<String>,
+    pub(super) networks: SortedSet<String>,
 }
 
 impl ChangedNetworks {

@@ -4,15 +4,14 @@
 //! is kept over restarts and boots. A container that replaces another gets the same port again, while it is among those of
 //! the document.
 
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, sort_by};
 use crate::state::config::{NetworkMode, Port};
 use crate::state::service::Strategy;
 use crate::state::{Container, Current, Overrides, Service, ServiceKey, Target};
 
 /// The choice for the next container of each service, by the port in the document. `None`: other services use all of them.
 #[derive(Debug, Default)]
-pub(super) struct Ports(LiteMap<ServiceKey, LiteMap<Port, Option<u16>>>);
+pub(super) struct Ports(SortedMap<ServiceKey, SortedMap<Port, Option<u16>>>);
 
 /// A host port that a service has, or will have.
 struct Claim<'a> {
@@ -36,7 +35,7 @@ impl Ports {
         for it in current.containers.iter().filter(|it| !target.keeps(it.key.app)) {
             claims.extend(it.ports.iter().filter(|port| !is_choice(port)).cloned().map(|port| Claim { key: &it.key, port }));
         }
-        let mut all: LiteMap<ServiceKey, LiteMap<Port, Option<u16>>> = LiteMap::new();
+        let mut all: SortedMap<ServiceKey, SortedMap<Port, Option<u16>>> = SortedMap::new();
         for (key, service) in services.iter().filter(|(_, it)| choosing(it)) {
             for port in service.config.ports.iter().filter(|it| is_choice(it)) {
                 let host = choose(key, service, port, &claims, (overrides, current));
@@ -48,7 +47,7 @@ impl Ports {
     }
 
     /// The chosen ports of a service.
-    pub(super) fn of_service(&self, key: &ServiceKey) -> LiteMap<Port, u16> {
+    pub(super) fn of_service(&self, key: &ServiceKey) -> SortedMap<Port, u16> {
         let all = self.0.get(key).into_iter().flatten();
         all.filter_map(|(port, host)| Some((port.clone(), (*host)?))).collect()
     }
@@ -80,7 +79,8 @@ fn choose(key: &ServiceKey, service: &Service, port: &Port, claims: &[Claim<'_>]
     let is_free = |host: &u16| !of_others(*host) && !chosen(*host);
     let mut containers: Vec<_> = current.containers.iter().filter(|it| it.key == *key).collect();
     // In the order in which strategies choose the surviving container.
-    containers.sort_by_key(|it| std::cmp::Reverse((it.phase.is_alive(), it.created_secs, &it.id)));
+    let rank = |it: &Container| (it.phase.is_alive(), it.created_secs);
+    sort_by(&mut containers, |a, b| rank(b).cmp(&rank(a)).then_with(|| b.id.cmp(&a.id)));
     let has = |it: &Container| range.clone().find(|host| it.ports.contains(&port.at(*host)));
     let own = containers.iter().find_map(|it| Some((has(it)?, *it)));
     // During a hand-over the old container runs beside its successor for a while.

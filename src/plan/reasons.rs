@@ -1,7 +1,6 @@
 //! Why the planner takes a step, for people: in the history, and in what would be done for a target.
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::history::{Cause, FieldChange};
 use crate::state::{
     Container, ContainerId, ContainerPhase, Current, DataDemand, EngineAction, Force, Overrides, ServiceKey, Step, StepKind,
@@ -18,7 +17,7 @@ pub struct Reasons<'r> {
     /// What users requested.
     pub overrides: &'r Overrides,
     /// How services differ from the target before.
-    pub changes: &'r LiteMap<ServiceKey, Vec<FieldChange>>,
+    pub changes: &'r SortedMap<ServiceKey, Vec<FieldChange>>,
 }
 
 /// What brings a step about. Decides which request it is attributed to.

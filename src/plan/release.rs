@@ -4,11 +4,10 @@
 //! container is created beside the old one, and the old one is killed once the new one exists. A created container holds no
 //! port and no address: both are claimed at its start.
 
-use std::collections::BTreeSet;
-
 use crate::plan::container::{existing_containers, is_fresh, sibling};
 use crate::plan::data_work;
 use crate::plan::input::{ChangedNetworks, PlanInput};
+use crate::sorted::SortedSet;
 use crate::state::{App, Service};
 
 /// Progress of a release.
@@ -47,7 +46,7 @@ fn is_pending(input: PlanInput<'_>, app: &App, name: &str, service: &Service, ch
 /// network that has to be removed first; nor if it shares a namespace of such a service.
 pub(super) fn can_be_created_beside(input: PlanInput<'_>, app: &App, service: &Service, changed: &ChangedNetworks) -> bool {
     // The parser rejects cycles; each service is visited once all the same.
-    let mut visited = BTreeSet::new();
+    let mut visited = SortedSet::new();
     let mut left = vec![service];
     while let Some(service) = left.pop() {
         // No volume is created while all of them are being purged.

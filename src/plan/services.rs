@@ -1,7 +1,5 @@
 //! One service: from its containers to the one it should have.
 
-use std::collections::BTreeSet;
-
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::container::{Outdated, is_fresh, is_retired, rank, ref_of};
 use crate::plan::input::ChangedNetworks;
@@ -9,6 +7,7 @@ use crate::plan::lifecycle::{create, maintain, stop};
 use crate::plan::release::ReleaseProgress;
 use crate::plan::strategies;
 use crate::plan::{data, images};
+use crate::sorted::{SortedSet, sort_by};
 use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey, Waiting};
 
 /// Plans the services of an app.
@@ -16,7 +15,7 @@ pub(super) fn propose(draft: &mut AppPlan<'_>) {
     let changed = draft.input.app(draft.app).map(|app| draft.input.changed_networks(app)).unwrap_or_default();
     let wanted = draft.input.app(draft.app).into_iter().flat_map(|app| app.services.keys().cloned());
     let existing = draft.input.containers_of(draft.app).map(|it| it.key.service.clone());
-    let names: BTreeSet<String> = wanted.chain(existing).collect();
+    let names: SortedSet<String> = wanted.chain(existing).collect();
     draft.release = ReleaseProgress::of(draft.input, draft.input.app(draft.app), &changed);
     for name in names {
         propose_service(draft, &name, &changed);
@@ -51,7 +50,7 @@ fn propose_service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetwork
         return;
     }
     // Newest first; ids only make the order deterministic.
-    containers.sort_by(|a, b| (b.created_secs, &b.id).cmp(&(a.created_secs, &a.id)));
+    sort_by(&mut containers, |a, b| (b.created_secs, &b.id).cmp(&(a.created_secs, &a.id)));
     containers.retain(|it| !skip_removed(draft, it));
     let wanted = input.app(draft.app).and_then(|app| Some((app, app.services.get(name)?)));
     let Some((app, service)) = wanted else {

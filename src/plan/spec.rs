@@ -1,9 +1,8 @@
 //! From a service to the container it should have.
 
-use litemap::LiteMap;
-
 use crate::plan::compare::AT_INIT;
 use crate::plan::input::PlanInput;
+use crate::sorted::SortedMap;
 use crate::state::field_changes::field_changes;
 use crate::state::history::FieldChange;
 use crate::state::{App, Container, ContainerSpec, Service, ServiceKey, Target};
@@ -54,7 +53,7 @@ pub(super) fn container_spec<'a>(
     service: &Service,
     sibling: impl Fn(&str) -> Option<&'a Container>,
 ) -> Option<ContainerSpec> {
-    let mut owners = LiteMap::new();
+    let mut owners = SortedMap::new();
     for (_, owner) in service.config.shares() {
         owners.insert(owner.to_owned(), sibling(owner)?.id.clone());
     }

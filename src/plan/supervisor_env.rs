@@ -2,8 +2,7 @@
 //! features give access to. Names, paths and values are those of other supervisors, so that an app need not know which one
 //! runs it.
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode, Propagation};
 use crate::state::keys::{Grant, KeyScope};
@@ -77,7 +76,7 @@ pub(super) fn is_lock_mount(mount: &Mount) -> bool {
     matches!(mount, Mount::Bind { host, .. } if host.starts_with(LOCK_ROOT))
 }
 
-fn inject(service: &mut Service, key: &ServiceKey, device: &Device, env: LiteMap<String, String>) {
+fn inject(service: &mut Service, key: &ServiceKey, device: &Device, env: SortedMap<String, String>) {
     let config = &mut service.config;
     for (name, value) in env {
         // The owner's value wins.
@@ -134,12 +133,12 @@ fn mount(config: &mut ContainerConfig, host: &str, path: &str, access: MountMode
 }
 
 /// The environment given to a container; each name with both prefixes, `RESIN_` and `BALENA_`.
-fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> LiteMap<String, String> {
+fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> SortedMap<String, String> {
     let key = ServiceKey::new(app.id, name);
-    let Some(service) = app.services.get(name) else { return LiteMap::new() };
+    let Some(service) = app.services.get(name) else { return SortedMap::new() };
     // What was written for `docker compose` gets what that gives it, until a label asks for more.
     if app.shape == Generation::Compose && service.features.is_empty() {
-        return LiteMap::new();
+        return SortedMap::new();
     }
     let host = match service.config.network_mode {
         NetworkMode::Host => "127.0.0.1",
@@ -185,7 +184,7 @@ fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> LiteMap<S
 }
 
 #[derive(Default)]
-struct Prefixed(LiteMap<String, String>);
+struct Prefixed(SortedMap<String, String>);
 
 impl Prefixed {
     fn both(&mut self, name: &str, value: &str) {

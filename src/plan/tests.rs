@@ -23,10 +23,10 @@ mod volumes;
 mod windows;
 
 use insta::assert_snapshot;
-use litemap::LiteMap;
 use model::{parse_target, story, story_of};
 
 use crate::plan::{Plan, inject_supervisor_env, plan};
+use crate::sorted::SortedMap;
 use crate::state::app::Generation;
 use crate::state::service::Feature;
 use crate::state::{AppId, Current, Device, HeldLock, Keys, LockState, Overrides, Secret, ServiceKey, Volume, VolumeConfig};
@@ -471,8 +471,8 @@ fn no_service_is_given_the_devices_key_whatever_it_asks_for() {
     let keys = Keys {
         device: Secret::new(own.clone()),
         root: Secret::from_bytes([1; 32]),
-        generations: LiteMap::new(),
-        kept: LiteMap::new(),
+        generations: SortedMap::new(),
+        kept: SortedMap::new(),
     };
     let device = Device { api_endpoint: Some("https://api.example.com".to_owned()), ..Device::default() };
     for shape in [Generation::Services, Generation::Single] {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::Secret;
 use crate::state::cloud::{
     CloudAccount, CloudLogLine, DeviceReport, DeviceTag, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, VpnProfile,
@@ -56,7 +55,7 @@ pub trait Cloud {
     /// The device's tags (`GET /v7/device_tag`).
     async fn tags(&self, account: &CloudAccount) -> Result<Vec<DeviceTag>, CloudError>;
     /// Sets these tags of the device, and leaves its others (`PATCH /device/v3/tags`). To repeat it changes nothing.
-    async fn set_tags(&self, account: &CloudAccount, tags: &LiteMap<String, String>) -> Result<(), CloudError>;
+    async fn set_tags(&self, account: &CloudAccount, tags: &SortedMap<String, String>) -> Result<(), CloudError>;
     /// The bytes sent and received since the agent started.
     fn traffic(&self) -> Traffic;
     /// By how many seconds this device's clock is ahead of the cloud's; negative where it is behind. As of the cloud's last

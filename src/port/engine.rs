@@ -1,9 +1,8 @@
 //! The port of the container engine.
 
-use std::collections::BTreeSet;
-
 use futures_util::Stream;
 
+use crate::sorted::SortedSet;
 use crate::state::{
     Container, ContainerId, DownloadProgress, EngineAction, EngineLogLine, Image, ImageRef, LogCursor, Network, Volume,
     VolumeSnapshot,
@@ -36,11 +35,11 @@ pub trait Engine {
 
     /// Rejects images with [`EngineError::Full`] that are of use only together, and are known not to fit beside each other.
     /// If it is not known whether they fit, they are not rejected.
-    async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError>;
+    async fn check_room(&self, images: &SortedSet<ImageRef>) -> Result<(), EngineError>;
 
     /// Rejects volumes with [`EngineError::Full`], by their names, whose data is known to be too large to be copied: more than
     /// is copied at all, or more than fits beside it. If it is not known how large they are, they are not rejected.
-    async fn check_copies(&self, volumes: &BTreeSet<String>) -> Result<(), EngineError>;
+    async fn check_copies(&self, volumes: &SortedSet<String>) -> Result<(), EngineError>;
 
     /// Performs one action. A pull reports its progress, of which no number falls.
     async fn execute(&self, deed: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError>;

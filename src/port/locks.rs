@@ -1,12 +1,11 @@
 //! The port of the update locks.
 
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 use futures_util::Stream;
-use litemap::LiteMap;
 
 use crate::port::FileError;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{AppId, Force, HeldLock, LockHolders, LockState, ServiceKey};
 
 /// The update locks of apps: files in a directory that each service shares with the agent.
@@ -21,11 +20,11 @@ use crate::state::{AppId, Force, HeldLock, LockHolders, LockState, ServiceKey};
 pub trait Locks {
     /// Who holds the locks of these apps, where only the given services of each app can hold one. Apps without locks are left
     /// out. Locks of ours are reported for every service.
-    async fn observe(&self, apps: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, LockState>, LockError>;
+    async fn observe(&self, apps: &SortedMap<AppId, LockHolders>) -> Result<SortedMap<AppId, LockState>, LockError>;
     /// Apps whose services have lock directories, whether there is a lock in them or not.
-    async fn apps(&self) -> Result<BTreeSet<AppId>, LockError>;
+    async fn apps(&self) -> Result<SortedSet<AppId>, LockError>;
     /// Takes the locks of these services of an app.
-    async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError>;
+    async fn take(&self, app: AppId, services: &SortedSet<String>, force: Force) -> Result<(), LockError>;
     /// Releases every lock of ours of an app.
     async fn release(&self, app: AppId) -> Result<(), LockError>;
     /// Creates a service's lock directory, if missing. If the engine creates it first, the directory is the engine's, and the

@@ -1,12 +1,10 @@
 //! The port of the store of records.
 
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use crate::port::FileError;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::boot_config::BootConfigRecord;
 use crate::state::cloud::{AccountRecord, ReleasePin};
 use crate::state::lease::Leases;
@@ -76,9 +74,9 @@ pub struct StoredState {
     /// The targets.
     pub targets: StoredTargets,
     /// Services that the user stopped.
-    pub stopped: BTreeSet<ServiceKey>,
+    pub stopped: SortedSet<ServiceKey>,
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
-    pub awaiting: LiteMap<ContainerId, String>,
+    pub awaiting: SortedMap<ContainerId, String>,
     /// Leases of apps. They count only in the boot that they are of.
     pub leases: StoredLeases,
     /// When the window that a reboot opens closes.
@@ -86,9 +84,9 @@ pub struct StoredState {
     /// The start counter of a target that was never reached.
     pub trial: Option<StartCount>,
     /// Releases that failed, by app.
-    pub failed_releases: LiteMap<AppId, FailedRelease>,
+    pub failed_releases: SortedMap<AppId, FailedRelease>,
     /// What is kept of the data of volumes, by app.
-    pub kept_data: LiteMap<AppId, KeptData>,
+    pub kept_data: SortedMap<AppId, KeptData>,
     /// What is remembered of the boot configuration.
     pub boot_config: BootConfigRecord,
     /// What is remembered of local mode.
@@ -107,9 +105,9 @@ pub struct StoredTargets {
     /// The last target that was reached. The same as `wanted`, most of the time.
     pub last_good: Option<Target>,
     /// Targets of which an app's release was proven good, where the last good target has another release of that app.
-    pub good_apps: LiteMap<AppId, Target>,
+    pub good_apps: SortedMap<AppId, Target>,
     /// Images that were pulled for a target, or were about to be.
-    pub pulled: BTreeSet<ImageRef>,
+    pub pulled: SortedSet<ImageRef>,
 }
 
 /// Leases, and the boot that they are of.
@@ -144,9 +142,9 @@ pub enum Record {
     /// The targets.
     Targets(Box<StoredTargets>),
     /// Services that the user stopped.
-    Stopped(BTreeSet<ServiceKey>),
+    Stopped(SortedSet<ServiceKey>),
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
-    Awaiting(LiteMap<ContainerId, String>),
+    Awaiting(SortedMap<ContainerId, String>),
     /// Leases of apps. They are saved for this boot only, which costs no sync: a lease may be renewed every few seconds.
     Leases(StoredLeases),
     /// When the window that a reboot opens closes. Saved as leases are.
@@ -154,9 +152,9 @@ pub enum Record {
     /// The start counter of a target that was never reached.
     Trial(Option<StartCount>),
     /// Releases that failed, by app.
-    FailedReleases(LiteMap<AppId, FailedRelease>),
+    FailedReleases(SortedMap<AppId, FailedRelease>),
     /// What is kept of the data of volumes, by app.
-    KeptData(LiteMap<AppId, KeptData>),
+    KeptData(SortedMap<AppId, KeptData>),
     /// What is remembered of the boot configuration.
     BootConfig(Box<BootConfigRecord>),
     /// What is remembered of local mode.

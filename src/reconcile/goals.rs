@@ -1,6 +1,5 @@
 //! Whether the goal of a request was reached, and why waiting does not bring it closer.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +9,7 @@ use crate::reconcile::overrides::ActiveOverrides;
 use crate::reconcile::waiters::{Goal, Waiter};
 use crate::reconcile::work::Work;
 use crate::request::{Refusal, Reply, respond};
+use crate::sorted::SortedSet;
 use crate::state::{
     App, AppId, Container, ContainerId, ContainerPhase, EngineAction, ImageRef, Service, ServiceKey, Step, Subject, Target,
     Waiting,
@@ -199,7 +199,7 @@ impl<'a> GoalCheck<'a> {
         empty.then(|| self.work.retries().last_failure(pulls)).flatten().map(Refusal::Failed)
     }
 
-    fn cannot_clean_up(self, volumes: &BTreeSet<String>) -> Option<Refusal> {
+    fn cannot_clean_up(self, volumes: &SortedSet<String>) -> Option<Refusal> {
         let removes = |step: &Step| matches!(step, Step::Engine(EngineAction::RemoveVolume(name, _)) if volumes.contains(name));
         self.failure_backing_off(removes)
     }

@@ -10,13 +10,13 @@
 //! seen      what happened without the agent, found between two observations
 //! ```
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::plan::{Reasons, Trigger, disturbs};
 use crate::port::{Clock, World};
 use crate::reconcile::Reconciler;
 use crate::request::Request;
+use crate::sorted::SortedMap;
 use crate::state::history::{
     Cause, History, HistoryAction, HistoryEntry, HistoryNote, HistoryObject, HistoryOutcome, Requester,
 };
@@ -37,9 +37,9 @@ pub(super) struct HistoryTracker {
     /// Steps in flight: since when, and why.
     begun: Vec<BegunStep>,
     /// Why a service's container is being replaced.
-    replaced: LiteMap<ServiceKey, Cause>,
+    replaced: SortedMap<ServiceKey, Cause>,
     /// The last request about an app or a service of it, and who sent it.
-    asked: LiteMap<(AppId, Option<String>), (Trigger, Option<Requester>)>,
+    asked: SortedMap<(AppId, Option<String>), (Trigger, Option<Requester>)>,
     /// Who sent the target.
     target_from: Option<Requester>,
     /// Who asked for the trial of the target in force. `None`: it is on none.
@@ -49,9 +49,9 @@ pub(super) struct HistoryTracker {
     /// Why the target is not the one that was sent last, if it is not.
     rolled_back: Option<String>,
     /// What apps waited for, and do not wait for any more: locks, leases, windows.
-    waited: LiteMap<AppId, String>,
+    waited: SortedMap<AppId, String>,
     /// Services that steps acted on since the last observation, and whether one of the steps removes a container.
-    touched: LiteMap<ServiceKey, bool>,
+    touched: SortedMap<ServiceKey, bool>,
     /// The engine did not answer since the last observation.
     engine_was_lost: bool,
     /// Something was observed already in this run of the agent.

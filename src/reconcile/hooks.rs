@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::sorted::SortedMap;
 use crate::state::hook::HookOutcome;
 use crate::state::{ConfigHash, ContainerId, Current, EngineAction, Step};
 
@@ -21,7 +21,7 @@ type UpdateKey = (ContainerId, ConfigHash);
 
 /// The hooks that were run.
 #[derive(Debug, Default)]
-pub(super) struct HookTracker(LiteMap<UpdateKey, HookMemory>);
+pub(super) struct HookTracker(SortedMap<UpdateKey, HookMemory>);
 
 #[derive(Debug)]
 enum HookMemory {
@@ -62,7 +62,7 @@ impl HookTracker {
     }
 
     /// What the planner has to know: what succeeded, and what failed and is not due again.
-    pub(super) fn outcomes(&self) -> LiteMap<UpdateKey, HookOutcome> {
+    pub(super) fn outcomes(&self) -> SortedMap<UpdateKey, HookOutcome> {
         let now = Instant::now();
         let outcome = |memory: &HookMemory| match memory {
             HookMemory::Done => Some(HookOutcome::Done),

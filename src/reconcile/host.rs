@@ -1,14 +1,13 @@
 //! The host: its metrics, and its configuration, which is read and changed beside the steps.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use litemap::LiteMap;
 
 use crate::port::{Host, HostError, LockError, Locks, World};
 use crate::reconcile::{Context, Reconciler};
 use crate::request::{Refusal, Reply, respond};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::history::Requester;
 use crate::state::host::{HostConfig, HostPatch};
 use crate::state::target_trial::TargetTrialStatus;
@@ -105,7 +104,7 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     /// Services whose locks are not ours already, by app.
-    fn lockable(&self) -> LiteMap<AppId, BTreeSet<String>> {
+    fn lockable(&self) -> SortedMap<AppId, SortedSet<String>> {
         let mut apps = self.observed.services();
         apps.retain(|app, _| !self.observed.are_ours(*app));
         apps

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -80,7 +79,7 @@ impl LeaseTracker {
 
     /// How long from now until the first lease ends.
     fn next_end(&self, up: Duration) -> Option<Duration> {
-        let ends = self.leases.values().flat_map(LiteMap::values).map(|it| it.ends_up).min()?;
+        let ends = self.leases.values().flat_map(|it| it.values()).map(|it| it.ends_up).min()?;
         Some(ends.saturating_sub(up))
     }
 }

@@ -3,11 +3,9 @@
 //! Entering and leaving are no actions. The target in force follows from the owner's target and the record alone, and
 //! so does every step: the apps of the owner are stopped while it is on, pushed apps are removed when it is off.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -17,6 +15,7 @@ use crate::reconcile::Reconciler;
 use crate::reconcile::host::JobOutcome;
 use crate::reconcile::persistence::{RecordKind, save};
 use crate::request::{LocalModeRequest, Refusal, Reply, respond};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::local_mode::{
     ClockReading, LocalApps, LocalModeRecord, LocalModeStatus, LocalModeSwitch, LocalSession, SwitchEnd, numbered,
 };
@@ -35,13 +34,13 @@ const BUILT: &str = "local_image_";
 pub(super) struct LocalModeTracker {
     record: LocalModeRecord,
     /// Since when containers of pushed apps have been stopped.
-    stopped: LiteMap<ContainerId, Instant>,
+    stopped: SortedMap<ContainerId, Instant>,
 }
 
 impl LocalModeTracker {
     /// As it was stored.
     pub(super) const fn new(record: LocalModeRecord) -> Self {
-        Self { record, stopped: LiteMap::new() }
+        Self { record, stopped: SortedMap::new() }
     }
 
     /// The record.
@@ -77,7 +76,7 @@ impl LocalModeTracker {
     }
 
     /// The pushed apps, if local mode was left and they are still to be removed.
-    pub(super) fn leaving(&self, target_says: bool) -> BTreeSet<AppId> {
+    pub(super) fn leaving(&self, target_says: bool) -> SortedSet<AppId> {
         let session = self.record.session.as_ref().filter(|_| !self.is_on(target_says));
         session.map(|it| it.pushed.clone()).unwrap_or_default()
     }
@@ -141,7 +140,7 @@ impl LocalModeTracker {
     }
 
     /// Containers of pushed apps that another program stopped a moment ago, and when the first of them is started again.
-    fn stopped_lately(&self) -> (BTreeSet<ContainerId>, Option<Instant>) {
+    fn stopped_lately(&self) -> (SortedSet<ContainerId>, Option<Instant>) {
         let lately = self.stopped.iter().filter(|(_, since)| since.elapsed() < DEVELOPER_WAIT);
         let again = lately.clone().map(|(_, since)| *since + DEVELOPER_WAIT).min();
         (lately.map(|(id, _)| id.clone()).collect(), again)
@@ -160,13 +159,13 @@ struct LocalModeChange {
     /// The record changed.
     is_changed: bool,
     /// Images to be removed, because local mode was left.
-    built: BTreeSet<ImageRef>,
+    built: SortedSet<ImageRef>,
     /// Services to be started again, because local mode was left.
-    interrupted: BTreeSet<ServiceKey>,
+    interrupted: SortedSet<ServiceKey>,
 }
 
 /// Whether anything of these apps is left.
-fn has_any(current: &Current, apps: &BTreeSet<AppId>) -> bool {
+fn has_any(current: &Current, apps: &SortedSet<AppId>) -> bool {
     current.containers.iter().any(|it| apps.contains(&it.key.app))
         || current.networks.iter().any(|it| it.app.is_some_and(|app| apps.contains(&app)))
         || current.volumes.iter().any(|it| apps.contains(&it.app))
@@ -174,7 +173,7 @@ fn has_any(current: &Current, apps: &BTreeSet<AppId>) -> bool {
 
 /// The images that were built on the device since local mode was entered: those of the cloud's command line, and those
 /// without a name, which builds leave behind. Others may be a user's.
-fn built_since(session: &LocalSession, images: &[Image]) -> BTreeSet<ImageRef> {
+fn built_since(session: &LocalSession, images: &[Image]) -> SortedSet<ImageRef> {
     let new = images.iter().filter(|it| !session.images.contains(&it.id));
     let unnamed = new.clone().filter(|it| it.names.is_empty()).map(|it| ImageRef::new(&it.id.0));
     let built = |it: &ImageRef| it.as_str().starts_with(BUILT);

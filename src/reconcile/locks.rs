@@ -1,9 +1,6 @@
 //! The update locks: which of the observed ones still count, and which are lent to host configuration.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{AppId, LockState};
 
 /// What happened to update locks since the observation in flight began, and which are lent.
@@ -13,9 +10,9 @@ pub(super) struct LockTracker {
     released: bool,
     /// Apps whose locks a request has read since the observation in flight began: what that observation sees of them rejects
     /// no request.
-    checked: BTreeSet<AppId>,
+    checked: SortedSet<AppId>,
     /// Apps whose locks host configuration holds or is acquiring. `None` when none is in progress.
-    loan: Option<BTreeSet<AppId>>,
+    loan: Option<SortedSet<AppId>>,
 }
 
 impl LockTracker {
@@ -51,12 +48,12 @@ impl LockTracker {
     }
 
     /// Lends the locks of these apps to host configuration.
-    pub(super) fn lend(&mut self, apps: BTreeSet<AppId>) {
+    pub(super) fn lend(&mut self, apps: SortedSet<AppId>) {
         self.loan = Some(apps);
     }
 
     /// Ends the loan and returns its apps.
-    pub(super) fn end_loan(&mut self) -> BTreeSet<AppId> {
+    pub(super) fn end_loan(&mut self) -> SortedSet<AppId> {
         self.loan.take().unwrap_or_default()
     }
 
@@ -72,7 +69,7 @@ impl LockTracker {
 }
 
 /// Removes our locks of such apps; locks of services stay.
-pub(super) fn remove_ours(locks: &mut LiteMap<AppId, LockState>, of: impl Fn(AppId) -> bool) {
+pub(super) fn remove_ours(locks: &mut SortedMap<AppId, LockState>, of: impl Fn(AppId) -> bool) {
     let all = std::mem::take(locks);
     let left = |(app, it): (AppId, LockState)| Some((app, if of(app) { it.without_ours()? } else { it }));
     *locks = all.into_iter().filter_map(left).collect();

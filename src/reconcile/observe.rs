@@ -1,9 +1,8 @@
 //! Observes the engine, the update locks, and whether the host requires a reboot.
 
-use litemap::LiteMap;
-
 use crate::port::{Engine, EngineError, EngineSnapshot, LockError, Locks, Power, World};
 use crate::reconcile::observed::add_containers;
+use crate::sorted::SortedMap;
 use crate::state::{AppId, LockHolders, LockState};
 
 /// The result of an observation.
@@ -11,14 +10,18 @@ pub(super) struct Observation {
     /// The engine's objects.
     pub(super) engine: Result<EngineSnapshot, EngineError>,
     /// The update locks, by app.
-    pub(super) locks: Result<LiteMap<AppId, LockState>, LockError>,
+    pub(super) locks: Result<SortedMap<AppId, LockState>, LockError>,
     /// The file that says a reboot is required.
     pub(super) boot_wanted: Option<String>,
 }
 
 /// Observes the engine, the locks of every app there is, and whether the host requires a reboot. `knows_containers`: `apps`
 /// includes the services that had containers when the engine answered last.
-pub(super) async fn observe<W: World>(world: &W, mut apps: LiteMap<AppId, LockHolders>, knows_containers: bool) -> Observation {
+pub(super) async fn observe<W: World>(
+    world: &W,
+    mut apps: SortedMap<AppId, LockHolders>,
+    knows_containers: bool,
+) -> Observation {
     let engine = world.engine().observe().await;
     match &engine {
         Ok(seen) => add_containers(&mut apps, &seen.containers),

@@ -1,9 +1,7 @@
 //! The last observation, the plan made from it, the locks that count, and when the next observation begins.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use litemap::LiteMap;
 use tracing::warn;
 
 use crate::plan::Plan;
@@ -11,6 +9,7 @@ use crate::port::{Locks, World};
 use crate::reconcile::locks::{LockTracker, remove_ours};
 use crate::reconcile::schedule::Schedule;
 use crate::request::Refusal;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::lease::Leases;
 use crate::state::{
     AppId, BootState, Container, ContainerId, ContainerPhase, Current, HeldLock, LockHolders, LockState, ServiceKey, Target,
@@ -27,14 +26,14 @@ pub(super) struct Observed {
     /// `plan` was recomputed, and its steps were not launched yet.
     plan_ready: bool,
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
-    awaiting_reboot: LiteMap<ContainerId, String>,
+    awaiting_reboot: SortedMap<ContainerId, String>,
     locks: LockTracker,
     schedule: Schedule,
 }
 
 impl Observed {
     /// Nothing was observed yet. `awaiting_reboot`: as stored.
-    pub(super) fn new(awaiting_reboot: LiteMap<ContainerId, String>, schedule: Schedule) -> Self {
+    pub(super) fn new(awaiting_reboot: SortedMap<ContainerId, String>, schedule: Schedule) -> Self {
         let (current, plan, locks) = Default::default();
         Self { current, plan, has_plan: false, plan_ready: false, awaiting_reboot, locks, schedule }
     }
@@ -65,7 +64,7 @@ impl Observed {
     }
 
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
-    pub(super) const fn awaiting_reboot(&self) -> &LiteMap<ContainerId, String> {
+    pub(super) const fn awaiting_reboot(&self) -> &SortedMap<ContainerId, String> {
         &self.awaiting_reboot
     }
 
@@ -80,7 +79,7 @@ impl Observed {
     }
 
     /// For each container that waits for a reboot: whether the reboot has happened.
-    pub(super) fn awaited_boots(&self, boot_id: &str) -> LiteMap<ContainerId, BootState> {
+    pub(super) fn awaited_boots(&self, boot_id: &str) -> SortedMap<ContainerId, BootState> {
         let boot = |seen: &String| if *seen == boot_id { BootState::NotYet } else { BootState::Done };
         self.awaiting_reboot.iter().map(|(id, seen)| (id.clone(), boot(seen))).collect()
     }
@@ -91,7 +90,7 @@ impl Observed {
     }
 
     /// Replaces the locks only: the engine did not answer, and locks hold up a reboot all the same.
-    pub(super) fn update_locks(&mut self, locks: LiteMap<AppId, LockState>) {
+    pub(super) fn update_locks(&mut self, locks: SortedMap<AppId, LockState>) {
         if self.current.locks != locks {
             *self.known_locks() = locks;
         }
@@ -142,8 +141,8 @@ impl Observed {
     }
 
     /// Services that have a container, by app.
-    pub(super) fn services(&self) -> LiteMap<AppId, BTreeSet<String>> {
-        let mut apps: LiteMap<_, BTreeSet<_>> = LiteMap::new();
+    pub(super) fn services(&self) -> SortedMap<AppId, SortedSet<String>> {
+        let mut apps: SortedMap<_, SortedSet<_>> = SortedMap::new();
         for container in &self.current.containers {
             apps.entry(container.key.app).or_default().insert(container.key.service.clone());
         }
@@ -157,13 +156,13 @@ impl Observed {
     }
 
     /// The apps of the target, and those that have containers or locks.
-    pub(super) fn known_apps(&self, target: Option<&Target>) -> BTreeSet<AppId> {
+    pub(super) fn known_apps(&self, target: Option<&Target>) -> SortedSet<AppId> {
         let wanted = target.into_iter().flat_map(|it| it.apps.keys().copied());
         wanted.chain(self.current.containers.iter().map(|it| it.key.app)).chain(self.current.locks.keys().copied()).collect()
     }
 
     /// Sets which containers another program stopped a moment ago.
-    pub(super) fn set_stopped_lately(&mut self, containers: BTreeSet<ContainerId>) {
+    pub(super) fn set_stopped_lately(&mut self, containers: SortedSet<ContainerId>) {
         if self.current.stopped_lately != containers {
             Arc::make_mut(&mut self.current).stopped_lately = containers;
         }
@@ -171,10 +170,10 @@ impl Observed {
 
     /// Services that can hold locks, as far as known: those of the target and those that had containers at the last
     /// observation.
-    pub(super) fn lock_holders(&self, target: Option<&Target>) -> LiteMap<AppId, LockHolders> {
+    pub(super) fn lock_holders(&self, target: Option<&Target>) -> SortedMap<AppId, LockHolders> {
         // Locks of ours are released also if nothing else is left of an app.
         let locked = self.current.locks.keys().map(|app| (*app, LockHolders::default()));
-        let mut all: LiteMap<_, _> = locked.collect();
+        let mut all: SortedMap<_, _> = locked.collect();
         for (app, name, _) in target.into_iter().flat_map(Target::services) {
             all.entry(app.id).or_default().add(name);
         }
@@ -205,7 +204,7 @@ impl Observed {
     }
 
     /// The locks of these services are ours now, whether or not locks can be read.
-    pub(super) fn add_ours(&mut self, app: AppId, services: &BTreeSet<String>) {
+    pub(super) fn add_ours(&mut self, app: AppId, services: &SortedSet<String>) {
         self.known_locks().insert(app, LockState::Ours(services.clone()));
     }
 
@@ -218,9 +217,9 @@ impl Observed {
     /// released since: taking it again is cheap, while disturbing a service without it might cost the service its data.
     pub(super) fn merged_locks(
         &self,
-        seen: Option<LiteMap<AppId, LockState>>,
+        seen: Option<SortedMap<AppId, LockState>>,
         is_releasing: impl Fn(AppId) -> bool,
-    ) -> LiteMap<AppId, LockState> {
+    ) -> SortedMap<AppId, LockState> {
         let mut locks = seen.unwrap_or_else(|| self.current.locks.clone());
         remove_ours(&mut locks, |app| self.locks.were_released() || is_releasing(app) || self.locks.is_lent(app));
         locks
@@ -230,7 +229,7 @@ impl Observed {
     /// cannot be read, they count as they were last known.
     pub(super) async fn refresh_locks<W: World>(&mut self, app: AppId, target: Option<&Target>, world: &W) {
         let holders = self.lock_holders(target).remove(&app).unwrap_or_default();
-        match world.locks().observe(&LiteMap::from_iter([(app, holders)])).await {
+        match world.locks().observe(&SortedMap::from_iter([(app, holders)])).await {
             Ok(mut seen) => {
                 self.locks.on_checked(app);
                 match seen.remove(&app) {
@@ -245,13 +244,13 @@ impl Observed {
     }
 
     /// The known locks, for changing. Readers of the published snapshot keep their copy.
-    fn known_locks(&mut self) -> &mut LiteMap<AppId, LockState> {
+    fn known_locks(&mut self) -> &mut SortedMap<AppId, LockState> {
         &mut Arc::make_mut(&mut self.current).locks
     }
 }
 
 /// Adds the services that have containers to those that can hold locks.
-pub(super) fn add_containers(apps: &mut LiteMap<AppId, LockHolders>, containers: &[Container]) {
+pub(super) fn add_containers(apps: &mut SortedMap<AppId, LockHolders>, containers: &[Container]) {
     for container in containers {
         apps.entry(container.key.app).or_default().add(&container.key.service);
     }

@@ -1,10 +1,10 @@
 //! What users requested on top of the target, and until when each request holds.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::sorted::SortedSet;
 use crate::state::{AppId, Container, ContainerId, ContainerPhase, Current, Overrides, ServiceKey, Target, Volume};
 
 /// How long a forced update overrides locks at the least: the target it is meant for may not have arrived yet.
@@ -16,11 +16,11 @@ pub(super) struct ActiveOverrides {
     requested: Overrides,
     /// Services the user had stopped when the agent last ended, and those that local mode interrupted. Each is started again
     /// once, whatever its restart policy.
-    restart_after_stop: BTreeSet<ServiceKey>,
+    restart_after_stop: SortedSet<ServiceKey>,
     /// Apps of which a restart was requested. Done as soon as none of the app's containers is to be recreated.
-    restarts: BTreeSet<AppId>,
+    restarts: SortedSet<AppId>,
     /// Apps whose locks a restart, a purge or a stop overrides, until it is done.
-    forced_once: BTreeSet<AppId>,
+    forced_once: SortedSet<AppId>,
     /// Until then forced apps stay forced, although they have settled.
     force_until: Instant,
 }
@@ -41,12 +41,12 @@ impl StoppedRecord {
 
 impl ActiveOverrides {
     /// No overrides. `stopped` are the services that the user had stopped when the agent last ended.
-    pub(super) fn new(stopped: BTreeSet<ServiceKey>) -> Self {
+    pub(super) fn new(stopped: SortedSet<ServiceKey>) -> Self {
         Self {
             requested: Overrides::default(),
             restart_after_stop: stopped,
-            restarts: BTreeSet::new(),
-            forced_once: BTreeSet::new(),
+            restarts: SortedSet::new(),
+            forced_once: SortedSet::new(),
             force_until: Instant::now(),
         }
     }
@@ -57,18 +57,18 @@ impl ActiveOverrides {
     }
 
     /// The overrides to plan with. `configured`: apps whose locks the configuration overrides.
-    pub(super) fn effective(&self, configured: BTreeSet<AppId>) -> Overrides {
+    pub(super) fn effective(&self, configured: SortedSet<AppId>) -> Overrides {
         let mut effective = self.requested.clone();
         // Neither a forced restart nor locks that are always overridden say that an update may come at any time.
-        effective.outside_windows.extend(&self.requested.force);
-        effective.force.extend(&self.forced_once);
+        effective.outside_windows.extend(self.requested.force.iter().copied());
+        effective.force.extend(self.forced_once.iter().copied());
         effective.force.extend(configured);
         effective
     }
 
     /// The record of stopped services: those stopped now, and those still to be restarted.
-    pub(super) fn stopped_record(&self) -> BTreeSet<ServiceKey> {
-        self.requested.stopped.union(&self.restart_after_stop).cloned().collect()
+    pub(super) fn stopped_record(&self) -> SortedSet<ServiceKey> {
+        self.requested.stopped.iter().chain(&self.restart_after_stop).cloned().collect()
     }
 
     /// Whether the user stopped a service.
@@ -112,7 +112,7 @@ impl ActiveOverrides {
     }
 
     /// Requests that the locks of these apps are overridden until each has settled.
-    pub(super) fn force_update(&mut self, apps: BTreeSet<AppId>) {
+    pub(super) fn force_update(&mut self, apps: SortedSet<AppId>) {
         self.requested.force.extend(apps);
         self.force_until = Instant::now() + FORCE_LASTS;
     }
@@ -148,12 +148,12 @@ impl ActiveOverrides {
     }
 
     /// Requests that volumes are removed which no container has and the target does not name.
-    pub(super) fn remove_unused_volumes(&mut self, names: &BTreeSet<String>) {
+    pub(super) fn remove_unused_volumes(&mut self, names: &SortedSet<String>) {
         self.requested.unused_volumes.extend(names.iter().cloned());
     }
 
     /// Whether one of these volumes is still to be removed.
-    pub(super) fn removes_any_volume(&self, names: &BTreeSet<String>) -> bool {
+    pub(super) fn removes_any_volume(&self, names: &SortedSet<String>) -> bool {
         !self.requested.unused_volumes.is_disjoint(names)
     }
 
@@ -186,7 +186,7 @@ impl ActiveOverrides {
     }
 
     /// Local mode was left: the services that it interrupted are started again, each once.
-    pub(super) fn restart_interrupted(&mut self, services: BTreeSet<ServiceKey>) -> StoppedRecord {
+    pub(super) fn restart_interrupted(&mut self, services: SortedSet<ServiceKey>) -> StoppedRecord {
         let before = self.restart_after_stop.len();
         self.restart_after_stop.extend(services.into_iter().filter(|it| !self.requested.stopped.contains(it)));
         StoppedRecord::if_changed(self.restart_after_stop.len() != before)

@@ -1,9 +1,7 @@
 //! The records that survive a power cut, and the defaults generated when none are stored.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -11,6 +9,7 @@ use tracing::{error, info, warn};
 use crate::backoff::Backoff;
 use crate::port::{BootWindow, Random, Record, Store, StoredLeases, StoredState, StoredTargets, Targets, World};
 use crate::reconcile::{Reconciler, ReconcilerSettings};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::boot_config::BootConfigRecord;
 use crate::state::local_mode::LocalModeRecord;
 use crate::state::target_trial::TargetTrialRecord;
@@ -23,17 +22,17 @@ pub(super) struct LoadedState {
     pub(super) cloud_key: Option<Secret>,
     pub(super) keys: Keys,
     pub(super) targets: StoredTargets,
-    pub(super) stopped: BTreeSet<ServiceKey>,
-    pub(super) awaiting: LiteMap<ContainerId, String>,
+    pub(super) stopped: SortedSet<ServiceKey>,
+    pub(super) awaiting: SortedMap<ContainerId, String>,
     pub(super) leases: StoredLeases,
     pub(super) boot_window: BootWindow,
     pub(super) trial: Option<StartCount>,
-    pub(super) failed_releases: LiteMap<AppId, FailedRelease>,
-    pub(super) kept_data: LiteMap<AppId, KeptData>,
+    pub(super) failed_releases: SortedMap<AppId, FailedRelease>,
+    pub(super) kept_data: SortedMap<AppId, KeptData>,
     pub(super) boot_config: BootConfigRecord,
     pub(super) local_mode: LocalModeRecord,
     pub(super) target_trial: TargetTrialRecord,
-    pub(super) unsaved: BTreeSet<RecordKind>,
+    pub(super) unsaved: SortedSet<RecordKind>,
 }
 
 /// Retry interval after a disk failed to save a record.
@@ -77,7 +76,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
         warn!("{complaint}");
     }
     publish.send_modify(|status| status.unreadable_records.clone_from(&stored.complaints));
-    let mut unsaved = BTreeSet::new();
+    let mut unsaved = SortedSet::new();
     let identity = match stored.identity {
         Some(identity) => identity,
         None => new_identity(world, settings, &mut unsaved).await,
@@ -124,7 +123,7 @@ async fn take_preloaded<W: World>(
     world: &W,
     targets: &mut StoredTargets,
     publish: &watch::Sender<Status>,
-    unsaved: &mut BTreeSet<RecordKind>,
+    unsaved: &mut SortedSet<RecordKind>,
 ) {
     match world.targets().preloaded().await {
         None => (),
@@ -155,7 +154,7 @@ async fn take_preloaded<W: World>(
     }
 }
 
-async fn new_identity<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut BTreeSet<RecordKind>) -> Identity {
+async fn new_identity<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut SortedSet<RecordKind>) -> Identity {
     let made = || Secret::from_bytes(world.random().bytes()).reveal()[..32].to_owned();
     let identity = Identity { uuid: settings.uuid.clone().unwrap_or_else(made) };
     info!(uuid = identity.uuid, "generated the device's identity");
@@ -165,10 +164,14 @@ async fn new_identity<W: World>(world: &W, settings: &ReconcilerSettings, unsave
     identity
 }
 
-async fn new_keys<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut BTreeSet<RecordKind>) -> Keys {
+async fn new_keys<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut SortedSet<RecordKind>) -> Keys {
     let device = settings.device_key.clone().unwrap_or_else(|| Secret::from_bytes(world.random().bytes()));
-    let keys =
-        Keys { device, root: Secret::from_bytes(world.random().bytes()), generations: LiteMap::new(), kept: LiteMap::new() };
+    let keys = Keys {
+        device,
+        root: Secret::from_bytes(world.random().bytes()),
+        generations: SortedMap::new(),
+        kept: SortedMap::new(),
+    };
     if !save(world, &Record::Keys(keys.clone())).await {
         unsaved.insert(RecordKind::Keys);
     }
@@ -190,13 +193,13 @@ pub(super) async fn save<W: World>(world: &W, record: &Record) -> bool {
 /// The records that could not be saved yet.
 #[derive(Debug)]
 pub(super) struct Records {
-    dirty: BTreeSet<RecordKind>,
+    dirty: SortedSet<RecordKind>,
     retry_at: Instant,
 }
 
 impl Records {
     /// At the start. `dirty`: generated defaults that could not be saved.
-    pub(super) fn new(dirty: BTreeSet<RecordKind>) -> Self {
+    pub(super) fn new(dirty: SortedSet<RecordKind>) -> Self {
         Self { dirty, retry_at: Instant::now() }
     }
 
@@ -216,8 +219,8 @@ impl Records {
     }
 
     /// The records to save now. A full disk is retried every [`RETRY_EVERY`], not at every observation.
-    pub(super) fn due(&self) -> BTreeSet<RecordKind> {
-        if self.retry_at > Instant::now() { BTreeSet::new() } else { self.dirty.clone() }
+    pub(super) fn due(&self) -> SortedSet<RecordKind> {
+        if self.retry_at > Instant::now() { SortedSet::new() } else { self.dirty.clone() }
     }
 
     /// When unsaved records are to be saved. `None`: every record is saved.

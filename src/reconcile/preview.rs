@@ -1,16 +1,14 @@
 //! What the reconciler would do to a device for a target, with the reasons, without doing it: the same planner over the same
 //! observation, from a process of its own beside a running agent.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
-
-use litemap::LiteMap;
 
 use crate::plan::{Reasons, changes, check_contracts, forecast, inject_supervisor_env, leave_out_unmet};
 use crate::port::{Clock, Engine, Locks, StoredState, StoredTargets};
 use crate::reconcile::observed::add_containers;
 use crate::reconcile::targets::TargetTracker;
 use crate::reconcile::{ReconcilerSettings, snapshots};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::release::trial_text;
 use crate::state::{
     AppId, BootState, Current, Device, Force, Identity, Keys, LockHolders, Overrides, ReleaseTrial, Secret, Target,
@@ -73,8 +71,8 @@ pub async fn preview(
     let nothing = || Keys {
         device: Secret::new(String::new()),
         root: Secret::new(String::new()),
-        generations: LiteMap::new(),
-        kept: LiteMap::new(),
+        generations: SortedMap::new(),
+        kept: SortedMap::new(),
     };
     let keys = stored.keys.clone().unwrap_or_else(nothing);
     let complete = |target: &Target| {
@@ -87,11 +85,11 @@ pub async fn preview(
     let before = stored.targets.wanted.as_ref().map(|it| complete(it).0);
     let mut current = observe(engine, locks, clock, &stored, &target).await?;
     current.data = snapshots::plans(stored.kept_data, &targets, &current.volumes, &current.snapshots);
-    let force = if force == Force::Yes { target.apps.keys().copied().collect() } else { BTreeSet::new() };
+    let force = if force == Force::Yes { target.apps.keys().copied().collect() } else { SortedSet::new() };
     let without_hooks = targets.going_back();
     let overrides = Overrides { stopped: stored.stopped, force, without_hooks, ..Overrides::default() };
     let forecast = forecast(&target, &overrides, &current);
-    let changes: LiteMap<_, _> = before.iter().flat_map(|it| changes(it, &target)).collect();
+    let changes: SortedMap<_, _> = before.iter().flat_map(|it| changes(it, &target)).collect();
     let reasons = Reasons { target: &target, current: &current, overrides: &overrides, changes: &changes };
     let mut steps = Vec::new();
     for (at, wave) in forecast.waves.iter().enumerate() {
@@ -111,7 +109,7 @@ fn tracker(stored: &StoredState, device: &Device, keys: &Keys, target: Target, r
         force: Force::No,
         update_window: None,
         rollback,
-        service_verbs: BTreeSet::new(),
+        service_verbs: SortedSet::new(),
     };
     let targets = StoredTargets { wanted: Some(target), ..stored.targets.clone() };
     let identity = Identity { uuid: device.uuid.clone() };
@@ -137,7 +135,7 @@ async fn observe(
     let seen = engine.observe().await.map_err(|why| {
         format!("{why}; nothing can be planned without the engine: start it, or name another with DOCKER_HOST")
     })?;
-    let mut apps: LiteMap<AppId, LockHolders> = target.apps.keys().map(|it| (*it, LockHolders::default())).collect();
+    let mut apps: SortedMap<AppId, LockHolders> = target.apps.keys().map(|it| (*it, LockHolders::default())).collect();
     for (app, name, _) in target.services() {
         apps.entry(app.id).or_default().add(name);
     }
@@ -147,7 +145,7 @@ async fn observe(
     held.retain(|_, it| it.held().is_some());
     let boot = clock.boot_id();
     let awaited = |seen: &String| if *seen == boot { BootState::NotYet } else { BootState::Done };
-    let kept: BTreeSet<_> = stored.targets.last_good.iter().flat_map(Target::services).map(|(.., it)| &it.image).collect();
+    let kept: SortedSet<_> = stored.targets.last_good.iter().flat_map(Target::services).map(|(.., it)| &it.image).collect();
     Ok(Current {
         containers: seen.containers,
         images: seen.images,

@@ -1,16 +1,15 @@
 //! The published status: the current state, steps in flight, what is waited for, and what went wrong.
 
-use std::collections::BTreeSet;
-
 use tokio::time::Instant;
 
 use crate::port::World;
 use crate::reconcile::Reconciler;
+use crate::sorted::SortedSet;
 use crate::state::{Activity, EngineAction, ReleaseTrial, ServiceKey, Step, Trouble, Waiting};
 
 impl<W: World> Reconciler<'_, W> {
     /// Services whose image, container or start fails again and again.
-    pub(super) fn failing_services(&self) -> BTreeSet<ServiceKey> {
+    pub(super) fn failing_services(&self) -> SortedSet<ServiceKey> {
         let services = || self.targets.completed().into_iter().flat_map(|it| it.services());
         let services_of = |step: &Step| -> Vec<ServiceKey> {
             match step {

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use litemap::LiteMap;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -22,6 +21,7 @@ use crate::port::{Clock, Engine, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::host::JobOutcome;
 use crate::reconcile::persistence::RecordKind;
+use crate::sorted::SortedMap;
 use crate::state::history::{Cause, HistoryAction, HistoryNote, HistoryObject, HistoryOutcome, short};
 use crate::state::release::{MOST_FAILURES, trial_text};
 use crate::state::{
@@ -44,11 +44,11 @@ const DIAGNOSIS: Duration = Duration::from_secs(5);
 pub(super) struct ReleaseTracker {
     /// Whether apps go back to their last good release where neither their labels nor the target say, as configured.
     rollback: bool,
-    failed: LiteMap<AppId, Arc<FailedRelease>>,
+    failed: SortedMap<AppId, Arc<FailedRelease>>,
     /// By app: the fingerprint of the release on trial, and what is remembered of it.
-    trials: LiteMap<AppId, (String, TrialMemory)>,
+    trials: SortedMap<AppId, (String, TrialMemory)>,
     /// Apps of which is being found out what their failed services logged.
-    diagnosing: LiteMap<AppId, String>,
+    diagnosing: SortedMap<AppId, String>,
 }
 
 impl ReleaseTracker {
@@ -58,7 +58,7 @@ impl ReleaseTracker {
     }
 
     /// The same, with the releases that failed, as stored.
-    pub(super) fn with_failed(self, failed: LiteMap<AppId, FailedRelease>) -> Self {
+    pub(super) fn with_failed(self, failed: SortedMap<AppId, FailedRelease>) -> Self {
         Self { failed: failed.into_iter().map(|(app, it)| (app, Arc::new(it))).collect(), ..self }
     }
 
@@ -68,7 +68,7 @@ impl ReleaseTracker {
     }
 
     /// The releases that failed, for their record.
-    pub(super) fn record(&self) -> LiteMap<AppId, FailedRelease> {
+    pub(super) fn record(&self) -> SortedMap<AppId, FailedRelease> {
         self.failed.iter().map(|(app, it)| (*app, FailedRelease::clone(it))).collect()
     }
 
@@ -257,8 +257,8 @@ impl<W: World> Reconciler<'_, W> {
 }
 
 /// Services of which a step failed again and again, for a reason that waiting does not mend.
-fn refused_services(app: &App, troubles: impl Iterator<Item = Trouble>) -> LiteMap<String, String> {
-    let mut refused = LiteMap::new();
+fn refused_services(app: &App, troubles: impl Iterator<Item = Trouble>) -> SortedMap<String, String> {
+    let mut refused = SortedMap::new();
     for trouble in troubles {
         let Trouble::Step { step, why, failures, .. } = trouble else { continue };
         let (why, is_missing) = match why {

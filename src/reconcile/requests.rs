@@ -1,8 +1,6 @@
 //! What a request changes: the target or the overrides, and nothing else. The action to take follows from the next
 //! observation.
 
-use std::collections::BTreeSet;
-
 use tracing::info;
 
 use crate::port::{Random, Record, Targets, World};
@@ -12,6 +10,7 @@ use crate::reconcile::persistence::{RecordKind, save};
 use crate::reconcile::selection::select;
 use crate::reconcile::waiters::Goal;
 use crate::request::{InProgress, Refusal, RejectedDocument, Reply, Request, ServiceSelector, respond};
+use crate::sorted::SortedSet;
 use crate::state::cloud::CloudAccount;
 use crate::state::history::Requester;
 use crate::state::page_link::PageLinks;
@@ -226,7 +225,7 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     /// Has the unused volumes of these apps removed, of all where none are named.
-    async fn clean_up_volumes(&mut self, apps: Option<BTreeSet<AppId>>, reply: Reply<()>) {
+    async fn clean_up_volumes(&mut self, apps: Option<SortedSet<AppId>>, reply: Reply<()>) {
         match self.unused_volumes(apps).await {
             Ok(Some((app, names))) => {
                 self.overrides.remove_unused_volumes(&names);
@@ -239,7 +238,7 @@ impl<W: World> Reconciler<'_, W> {
 
     /// The volumes that the target does not name, and the first app that has one. Rejects if the update locks of such an app
     /// are held: a container that is held back may be about to use them.
-    async fn unused_volumes(&mut self, apps: Option<BTreeSet<AppId>>) -> Result<Option<(AppId, BTreeSet<String>)>, Refusal> {
+    async fn unused_volumes(&mut self, apps: Option<SortedSet<AppId>>) -> Result<Option<(AppId, SortedSet<String>)>, Refusal> {
         if let EngineState::Down { why, .. } = &self.context.publish.borrow().engine {
             // While the engine is down, it is not known which volumes there are.
             return Err(Refusal::Failed(why.clone()));
@@ -251,7 +250,7 @@ impl<W: World> Reconciler<'_, W> {
         };
         let found = self.observed.current().volumes.iter().filter(unused);
         let found: Vec<(AppId, String)> = found.map(|it| (it.app, it.name.clone())).collect();
-        for app in found.iter().map(|(app, _)| *app).collect::<BTreeSet<_>>() {
+        for app in found.iter().map(|(app, _)| *app).collect::<SortedSet<_>>() {
             match self.check_locks(app, Force::No).await {
                 Err(Refusal::Locked(held)) => return Err(Refusal::LockedApp(app, held)),
                 checked => checked?,

@@ -1,8 +1,7 @@
 //! Which service of an app a request is about.
 
-use std::collections::BTreeSet;
-
 use crate::request::{Refusal, ServiceSelector};
+use crate::sorted::SortedSet;
 use crate::state::{App, AppId, Container, ServiceKey, parse_name};
 
 /// The service that a request selects. One that has a container but is no longer in the target is refused: the reconciler
@@ -35,9 +34,9 @@ struct Services<'a> {
     target: Option<&'a App>,
     containers: Vec<&'a Container>,
     /// Those of the target.
-    wanted: BTreeSet<&'a str>,
+    wanted: SortedSet<&'a str>,
     /// Those that have a container.
-    present: BTreeSet<&'a str>,
+    present: SortedSet<&'a str>,
 }
 
 impl<'a> Services<'a> {
@@ -58,11 +57,11 @@ impl<'a> Services<'a> {
 
     /// The service with this name. In an app of one service the name does not matter.
     fn named(&self, name: Option<&str>) -> Result<&'a str, Refusal> {
-        let all: BTreeSet<&'a str> = self.wanted.union(&self.present).copied().collect();
+        let all: SortedSet<&'a str> = self.wanted.iter().chain(&self.present).copied().collect();
         let name = match (all.first(), name) {
             (None, _) => return Err(Refusal::UnknownApp(self.app)),
             (Some(only), _) if all.len() == 1 => *only,
-            (Some(_), Some(name)) => all.get(name).copied().ok_or(Refusal::NoContainer)?,
+            (Some(_), Some(name)) => all.iter().copied().find(|it| *it == name).ok_or(Refusal::NoContainer)?,
             (Some(_), None) => return Err(Refusal::NoContainer),
         };
         if self.wanted.contains(name) { Ok(name) } else { Err(Refusal::NotInTarget) }

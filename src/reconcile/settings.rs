@@ -1,11 +1,11 @@
 //! What the reconciler is started with.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
+use crate::sorted::SortedSet;
 use crate::state::history::History;
 use crate::state::keys::DeviceAction;
 use crate::state::window::UpdateWindow;
@@ -29,7 +29,7 @@ pub struct ReconcilerSettings {
     /// Whether an app goes back to its last good release when a new one fails, where neither its labels nor the target say.
     pub rollback: bool,
     /// Device-wide actions that the services' API keys may be used for.
-    pub service_verbs: BTreeSet<DeviceAction>,
+    pub service_verbs: SortedSet<DeviceAction>,
 }
 
 /// Where the reconciler publishes what other tasks read.

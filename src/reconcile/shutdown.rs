@@ -9,7 +9,6 @@
 //! check   whether the machine can shut down, and the locks
 //! ```
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -20,6 +19,7 @@ use crate::port::{InhibitorNotice, Power, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::execute::StepFailure;
 use crate::request::{Refusal, Reply, respond};
+use crate::sorted::SortedSet;
 use crate::state::history::{Cause, HistoryOutcome};
 use crate::state::lease::last_of;
 use crate::state::{AppId, Force, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Step};
@@ -72,7 +72,7 @@ impl<W: World> Reconciler<'_, W> {
         }
         let locked = services.keys().copied().filter(|app| !self.observed.are_ours(*app)).collect();
         let overridden =
-            if matches!(requester, ShutdownRequester::Plan) { self.effective_overrides().force } else { BTreeSet::new() };
+            if matches!(requester, ShutdownRequester::Plan) { self.effective_overrides().force } else { SortedSet::new() };
         let force_of = |app: AppId| if overridden.contains(&app) { Force::Yes } else { force };
         let leases = self.leases.all();
         // A lease of an app that has no container holds up nothing.

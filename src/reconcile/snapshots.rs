@@ -9,24 +9,22 @@
 //! wanted meanwhile begins with the data as the one before it left it. The data is put back when the app is back at the good
 //! release, be it by itself or because its owner wants that one again.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
 use tracing::{info, warn};
 
 use crate::port::{EngineSnapshot, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::persistence::RecordKind;
 use crate::reconcile::targets::TargetTracker;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::volume::VolumeLocation;
 use crate::state::{App, AppId, DataDemand, DataPlan, DataState, EngineAction, KeptData, Step, Volume, VolumeSnapshot};
 
 /// What is kept of the data of volumes.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotTracker {
-    kept: LiteMap<AppId, KeptData>,
+    kept: SortedMap<AppId, KeptData>,
     /// What is to be done, as of the last observation.
-    plans: LiteMap<AppId, DataPlan>,
+    plans: SortedMap<AppId, DataPlan>,
 }
 
 /// What the engine has.
@@ -50,17 +48,17 @@ impl Seen<'_> {
 
 impl SnapshotTracker {
     /// As stored.
-    pub(super) fn new(kept: LiteMap<AppId, KeptData>) -> Self {
-        Self { kept, plans: LiteMap::new() }
+    pub(super) fn new(kept: SortedMap<AppId, KeptData>) -> Self {
+        Self { kept, plans: SortedMap::new() }
     }
 
     /// What is kept, for its record.
-    pub(super) const fn record(&self) -> &LiteMap<AppId, KeptData> {
+    pub(super) const fn record(&self) -> &SortedMap<AppId, KeptData> {
         &self.kept
     }
 
     /// What is to be done, as of the last observation.
-    pub(super) const fn plans(&self) -> &LiteMap<AppId, DataPlan> {
+    pub(super) const fn plans(&self) -> &SortedMap<AppId, DataPlan> {
         &self.plans
     }
 
@@ -80,7 +78,7 @@ impl SnapshotTracker {
             let kept = self.kept.entry(app.id).or_insert_with(|| KeptData {
                 release: good.clone(),
                 begun: false,
-                volumes: LiteMap::new(),
+                volumes: SortedMap::new(),
             });
             if kept.release != good {
                 // The data of an earlier release is being put back.
@@ -111,7 +109,7 @@ impl SnapshotTracker {
 
     /// A volume was copied. Returns whether that is to be recorded.
     fn on_kept(&mut self, app: AppId, name: &str, release: &str) -> bool {
-        let new = || KeptData { release: release.to_owned(), begun: false, volumes: LiteMap::new() };
+        let new = || KeptData { release: release.to_owned(), begun: false, volumes: SortedMap::new() };
         let kept = self.kept.entry(app).or_insert_with(new);
         let counts = kept.release == release;
         if counts {
@@ -137,11 +135,11 @@ impl SnapshotTracker {
 
 /// What an agent would do with the data of volumes that starts with these targets and this record.
 pub(super) fn plans(
-    kept: LiteMap<AppId, KeptData>,
+    kept: SortedMap<AppId, KeptData>,
     targets: &TargetTracker,
     volumes: &[Volume],
     snapshots: &[VolumeSnapshot],
-) -> LiteMap<AppId, DataPlan> {
+) -> SortedMap<AppId, DataPlan> {
     let mut tracker = SnapshotTracker::new(kept);
     tracker.refresh(targets, true, &Seen { volumes, snapshots, is_copied: &|_, _| false });
     tracker.plans
@@ -149,7 +147,7 @@ pub(super) fn plans(
 
 impl KeptData {
     /// The volumes to put back. `is_back`: the release whose data it is, is in force.
-    fn put_back(&self, is_back: bool) -> BTreeSet<String> {
+    fn put_back(&self, is_back: bool) -> SortedSet<String> {
         let counts = |state: DataState| match state {
             DataState::PuttingBack => true,
             DataState::Kept => is_back && self.begun,
@@ -185,8 +183,8 @@ fn drop_unneeded(app: AppId, kept: &mut KeptData, targets: &TargetTracker) {
 
 /// The volumes whose data is to be copied before a release begins. Those that have none are noted as such, so that they are not
 /// copied once the release has filled them.
-fn due(app: &App, kept: &mut KeptData, seen: &Seen<'_>) -> BTreeSet<String> {
-    let mut due = BTreeSet::new();
+fn due(app: &App, kept: &mut KeptData, seen: &Seen<'_>) -> SortedSet<String> {
+    let mut due = SortedSet::new();
     for name in app.snapshots.iter().filter(|it| !kept.volumes.contains_key(*it)).cloned().collect::<Vec<_>>() {
         match seen.volume(app.id, &name).map(|it| it.config.place()) {
             Some(VolumeLocation::Engine) => drop(due.insert(name)),
@@ -226,7 +224,7 @@ impl<W: World> Reconciler<'_, W> {
         if self.records.is_dirty(RecordKind::KeptData) {
             // What the disk says of a snapshot must hold for as long as it says so.
             let of_plans = self.snapshots.kept.keys().chain(self.snapshots.plans.keys()).copied();
-            let apps: BTreeSet<_> = of_plans.chain(snapshot.snapshots.iter().map(|it| it.app)).collect();
+            let apps: SortedSet<_> = of_plans.chain(snapshot.snapshots.iter().map(|it| it.app)).collect();
             for app in apps {
                 self.snapshots.plans.entry(app).or_default().unsaved = true;
             }

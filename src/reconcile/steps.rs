@@ -1,7 +1,5 @@
 //! Steps: launched from the plan, and what follows when each ends.
 
-use std::collections::BTreeSet;
-
 use futures_util::FutureExt;
 use futures_util::future::{Aborted, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
@@ -13,6 +11,7 @@ use crate::reconcile::conflicts::conflicts;
 use crate::reconcile::execute::{StepEnded, StepFailure, Updates, execute, make_lock_directory};
 use crate::reconcile::goals::is_left_over;
 use crate::reconcile::persistence::RecordKind;
+use crate::sorted::SortedSet;
 use crate::state::history::HistoryOutcome;
 use crate::state::{AppId, DeviceEvent, EngineAction, ServiceKey, Step, Target};
 
@@ -152,7 +151,7 @@ impl<'w, W: World> Reconciler<'w, W> {
 
     /// Releases the locks that were taken, except those that host configuration or a shutdown relies on. The last observation
     /// of these apps' locks is out of date, and a plan made from it did not take the release into account.
-    pub(super) async fn release_locks(&mut self, apps: &BTreeSet<AppId>, taken: impl IntoIterator<Item = AppId>) {
+    pub(super) async fn release_locks(&mut self, apps: &SortedSet<AppId>, taken: impl IntoIterator<Item = AppId>) {
         if apps.is_empty() {
             return;
         }

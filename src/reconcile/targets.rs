@@ -1,9 +1,7 @@
 //! The targets: the wanted one, the last good one, and what this device makes of the wanted one.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use litemap::LiteMap;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -15,6 +13,7 @@ use crate::reconcile::persistence::save;
 use crate::reconcile::releases::ReleaseTracker;
 use crate::reconcile::{Context, ReconcilerSettings};
 use crate::request::Refusal;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::cloud::CloudAccount;
 use crate::state::history::FieldChange;
 use crate::state::host::HostAddresses;
@@ -42,13 +41,13 @@ pub(super) struct TargetTracker {
     /// Whether `completed` changed since the last plan.
     changed: bool,
     /// How services differ from what they were before they were last changed.
-    changes: LiteMap<ServiceKey, Vec<FieldChange>>,
+    changes: SortedMap<ServiceKey, Vec<FieldChange>>,
     crash_loop: CrashLoopGuard,
     releases: ReleaseTracker,
     /// Whether update locks are always overridden, as configured.
     force: Force,
     /// Device-wide actions that the services' API keys may be used for.
-    service_verbs: BTreeSet<DeviceAction>,
+    service_verbs: SortedSet<DeviceAction>,
     local_mode: LocalModeTracker,
     /// What is on trial or kept, in place of `stored.wanted`.
     trial: TargetTrialRecord,
@@ -75,7 +74,7 @@ impl TargetTracker {
             completed: None,
             hashes: ConfigHashes::default(),
             changed: false,
-            changes: LiteMap::new(),
+            changes: SortedMap::new(),
             crash_loop: CrashLoopGuard::new(trial),
             releases: ReleaseTracker::new(settings.rollback),
             force: settings.force,
@@ -130,7 +129,7 @@ impl TargetTracker {
     }
 
     /// How services differ from what they were before they were last changed in this run of the agent.
-    pub(super) const fn changes(&self) -> &LiteMap<ServiceKey, Vec<FieldChange>> {
+    pub(super) const fn changes(&self) -> &SortedMap<ServiceKey, Vec<FieldChange>> {
         &self.changes
     }
 
@@ -287,7 +286,7 @@ impl TargetTracker {
     }
 
     /// The pushed apps, if local mode was left and they are still to be removed.
-    pub(super) fn leaving(&self) -> BTreeSet<AppId> {
+    pub(super) fn leaving(&self) -> SortedSet<AppId> {
         self.local_mode.leaving(self.target_says_local_mode())
     }
 
@@ -361,7 +360,7 @@ impl TargetTracker {
         let is_here = |image: &ImageRef| images.iter().any(|it| it.answers_to(image));
         let kept = self.trial.kept.as_ref().map(|it| &it.target);
         let services = self.wanted().into_iter().chain(kept).chain(&self.stored.wanted).flat_map(Target::services);
-        let wanted: BTreeSet<ImageRef> = services.map(|(.., it)| it.image.clone()).collect();
+        let wanted: SortedSet<ImageRef> = services.map(|(.., it)| it.image.clone()).collect();
         let mut pulled = self.stored.pulled.clone();
         pulled.retain(|image| is_here(image) || wanted.contains(image) || is_pulling(image));
         pulled.extend(wanted.into_iter().filter(|image| !is_here(image)));
@@ -382,7 +381,7 @@ impl TargetTracker {
     }
 
     /// Records images as this device's, to be deleted once nothing needs them. Returns whether there was anything to record.
-    pub(super) fn remember_pulled(&mut self, images: BTreeSet<ImageRef>) -> bool {
+    pub(super) fn remember_pulled(&mut self, images: SortedSet<ImageRef>) -> bool {
         let before = self.stored.pulled.len();
         self.stored.pulled.extend(images);
         self.stored.pulled.len() != before
@@ -395,7 +394,7 @@ impl TargetTracker {
 
     /// Images to delete once no app wants them. Those of the last good target stay until the new one is reached, so that a
     /// rollback needs no network; unless the space is needed, or a service has the strategy `delete-then-download`.
-    pub(super) fn removable_images(&self, is_out_of_space: bool) -> BTreeSet<ImageRef> {
+    pub(super) fn removable_images(&self, is_out_of_space: bool) -> SortedSet<ImageRef> {
         let mut removable = self.stored.pulled.clone();
         let keeps = |app: AppId| !is_out_of_space || self.rolls_back(app);
         let good = self.good_services().filter(|(app, ..)| !self.reached && keeps(app.id));

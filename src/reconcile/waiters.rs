@@ -1,7 +1,5 @@
 //! Requests that are not answered yet: what each waits for.
 
-use std::collections::BTreeSet;
-
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -11,6 +9,7 @@ use crate::port::World;
 use crate::reconcile::Reconciler;
 use crate::reconcile::host::JobOutcome;
 use crate::request::{NotStarted, Refusal, Reply, Request, respond};
+use crate::sorted::SortedSet;
 use crate::state::{AppId, ContainerId, ServiceKey};
 
 /// A request that waits for an outcome. The requester may hang up; the request is carried out all the same.
@@ -30,7 +29,7 @@ pub(super) enum Goal {
     /// The same, after a purge that cannot delete everything: says which data stays where, and what to do.
     Purged(String, Reply<NotStarted>),
     /// None of these volumes is left that is to be removed.
-    CleanedUp(BTreeSet<String>, Reply<()>),
+    CleanedUp(SortedSet<String>, Reply<()>),
     /// The service's container does not run.
     Stopped(ServiceKey, Reply<ContainerId>),
     /// The service's container runs, or has run.
@@ -164,7 +163,7 @@ impl<'w> PendingRequests<'w> {
 
     /// Of several waiters with the same goal whose requesters hung up, one is enough: the request is still being carried out.
     pub(super) fn drop_repeated_hang_ups(&mut self) {
-        let mut gone = BTreeSet::new();
+        let mut gone = SortedSet::new();
         self.waiters.retain(|it| !it.goal.is_closed() || gone.insert((it.app, it.goal.identity())));
     }
 

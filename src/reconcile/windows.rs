@@ -3,16 +3,15 @@
 //! A service's window is that of its label; where it has none, that of the target's configuration; else that of the agent's
 //! own. A service that left the target keeps the window that it had in the last target that was reached.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::port::{BootWindow, Clock, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::persistence::RecordKind;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::window::{AROUND_SECS, ClosedWindow, KnownZones, Opening, UPDATE_WINDOW_SETTING, UpdateWindow, WindowState};
 use crate::state::{ClosedWindows, Container, ServiceKey, Target, Waiting};
 
@@ -72,7 +71,7 @@ impl WindowTracker {
 /// Logs what a new plan waits for and the plan before did not.
 pub(super) fn log_new_waits(before: &[Waiting], now: &[Waiting]) {
     let of = |it: &Waiting| if let Waiting::Window(key, _) = it { Some(key.clone()) } else { None };
-    let before: BTreeSet<_> = before.iter().filter_map(of).collect();
+    let before: SortedSet<_> = before.iter().filter_map(of).collect();
     for waiting in now.iter().filter(|it| of(it).is_some_and(|key| !before.contains(&key))) {
         info!("{waiting}");
     }
@@ -124,7 +123,8 @@ impl<W: World> Reconciler<'_, W> {
                 WindowState::Closed(opens) => Some(ClosedWindow { text: window.text.clone(), opens }),
             }
         };
-        let services: LiteMap<_, _> = windows.iter().filter_map(|(key, window)| Some((key.clone(), closed(window)?))).collect();
+        let services: SortedMap<_, _> =
+            windows.iter().filter_map(|(key, window)| Some((key.clone(), closed(window)?))).collect();
         let reboot = if let Some(device) = &device {
             closed(device)
         } else {
@@ -142,10 +142,10 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     /// The window of every service that has one and is wanted or has a container.
-    fn windows_of_services(&self, containers: &[Container]) -> LiteMap<ServiceKey, UpdateWindow> {
+    fn windows_of_services(&self, containers: &[Container]) -> SortedMap<ServiceKey, UpdateWindow> {
         let wanted = self.target().into_iter().flat_map(Target::services);
         let wanted = wanted.map(|(app, name, _)| ServiceKey::new(app.id, name));
-        let all: BTreeSet<_> = wanted.chain(containers.iter().map(|it| it.key.clone())).collect();
+        let all: SortedSet<_> = wanted.chain(containers.iter().map(|it| it.key.clone())).collect();
         let device = self.device_window();
         let window = |key: ServiceKey| {
             let service = self.target().and_then(|it| it.service(&key)).or_else(|| self.targets.last_good()?.service(&key));
@@ -164,7 +164,7 @@ impl<W: World> Reconciler<'_, W> {
 
 impl Zones {
     /// Reads these zones, unless that was done a short while ago.
-    async fn read(&mut self, clock: &impl Clock, zones: BTreeSet<Option<String>>, now: i64) {
+    async fn read(&mut self, clock: &impl Clock, zones: SortedSet<Option<String>>, now: i64) {
         let is_old = self.read.is_none_or(|(at, clock)| {
             let passed = i64::try_from(at.elapsed().as_secs()).unwrap_or(i64::MAX);
             // The clock was set.

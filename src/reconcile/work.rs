@@ -1,12 +1,12 @@
 //! Work in flight: the steps that run now, those that ended since the observation began, and those that failed.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::{AbortHandle, AbortRegistration};
 
 use crate::reconcile::execute::StepFailure;
 use crate::reconcile::retries::Retries;
+use crate::sorted::SortedSet;
 use crate::state::{AppId, EngineAction, ImageRef, Network, Step, Subject};
 
 /// The steps that were launched, and those that failed.
@@ -109,7 +109,7 @@ impl Work {
     /// The steps of a plan that may start now: not backing off, not held back, and with a subject that no other step acts on
     /// or has acted on since the observation.
     pub(super) fn startable(&self, steps: &[Step], held_back: impl Fn(&Step) -> bool) -> Vec<Step> {
-        let mut busy: BTreeSet<Subject> = self.under_way().map(Step::subject).collect();
+        let mut busy: SortedSet<Subject> = self.under_way().map(Step::subject).collect();
         let starts = |step: &&Step| !held_back(step) && !self.retries.is_backing_off(step) && busy.insert(step.subject());
         steps.iter().filter(starts).cloned().collect()
     }

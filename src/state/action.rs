@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::config::Port;
 use crate::state::hook::HookRun;
 use crate::state::network::NetworkAttachment;
@@ -82,7 +81,7 @@ pub struct ContainerSpec {
     /// The app's unique name.
     pub app_uuid: String,
     /// The engine's names of the networks that the configuration names: those of the existing networks.
-    pub networks: LiteMap<String, String>,
+    pub networks: SortedMap<String, String>,
     /// The service's number.
     pub service_id: u32,
     /// The container's name: `<service>_<image id>_<release id>_<commit>`, prefixed with `new_` while the container that it
@@ -91,11 +90,11 @@ pub struct ContainerSpec {
     /// The image.
     pub image: ImageRef,
     /// The host port chosen for each port that leaves a choice.
-    pub ports: LiteMap<Port, u16>,
+    pub ports: SortedMap<Port, u16>,
     /// The containers of the services whose namespaces it shares.
-    pub owners: LiteMap<String, ContainerId>,
+    pub owners: SortedMap<String, ContainerId>,
     /// Variables set at creation only; a later change of their values makes no difference.
-    pub env_at_creation: LiteMap<String, String>,
+    pub env_at_creation: SortedMap<String, String>,
     /// The rest of the configuration.
     pub config: ContainerConfig,
     /// The configuration hash that its label will carry.

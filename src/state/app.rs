@@ -1,10 +1,8 @@
 //! An app: the services, networks and volumes that one release brings.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::canonical_form::CanonicalForm;
 use crate::state::contract::Contract;
 use crate::state::{AppId, NetworkConfig, Service, VolumeConfig};
@@ -23,13 +21,13 @@ pub struct App {
     /// The number of the wanted release; 0 where the document has none.
     pub release_id: u32,
     /// Services of the release, by name.
-    pub services: LiteMap<String, Service>,
+    pub services: SortedMap<String, Service>,
     /// Networks of the release by their name in the document; `default` need not be among them.
-    pub networks: LiteMap<String, NetworkConfig>,
+    pub networks: SortedMap<String, NetworkConfig>,
     /// Volumes of the release by their name in the document.
-    pub volumes: LiteMap<String, VolumeConfig>,
+    pub volumes: SortedMap<String, VolumeConfig>,
     /// Volumes whose data a rollback puts back too. No part of their configuration: nothing is recreated for a change.
-    pub snapshots: BTreeSet<String>,
+    pub snapshots: SortedSet<String>,
     /// What the release and its services require of the device.
     pub contracts: Vec<Contract>,
     /// The document has the shape of 2017: one container, host network, privileged, `/data`.

@@ -1,9 +1,9 @@
 //! The file in which the board's firmware or boot loader is configured, and what the target wants in it.
 
-use litemap::LiteMap;
+use crate::sorted::SortedMap;
 
 /// The settings of a target that concern that file, by name without the `RESIN_` or `BALENA_` prefix.
-pub type BootVariables = LiteMap<String, String>;
+pub type BootVariables = SortedMap<String, String>;
 
 /// The format of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! Values as text, for hashes that must not change from one release of the agent to the next.
 
-use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use litemap::LiteMap;
+use crate::sorted::{SortedMap, SortedSet};
 
 /// One text per value, and one value per text. Not `Debug`, whose output a new compiler may change.
 pub(super) trait CanonicalForm {
@@ -93,7 +92,7 @@ impl<T: CanonicalForm> CanonicalForm for Vec<T> {
     }
 }
 
-impl<T: CanonicalForm> CanonicalForm for BTreeSet<T> {
+impl<T: CanonicalForm> CanonicalForm for SortedSet<T> {
     fn write(&self, text: &mut String) {
         list(text, self, T::write);
     }
@@ -103,7 +102,7 @@ impl<T: CanonicalForm> CanonicalForm for BTreeSet<T> {
     }
 }
 
-impl<T: CanonicalForm> CanonicalForm for LiteMap<String, T> {
+impl<T: CanonicalForm> CanonicalForm for SortedMap<String, T> {
     fn write(&self, text: &mut String) {
         list(text, self, |(key, value), text| {
             key.write(text);

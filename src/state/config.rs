@@ -7,14 +7,13 @@
 //! what became of each field. The hash covers the fields that differ from their default, so that a field added later changes no
 //! hash.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::canonical_form::{CanonicalForm, canonical_by_display, list};
 use crate::state::logging::Logging;
 use crate::state::network::NetworkAttachment;
@@ -38,10 +37,10 @@ macro_rules! configuration {
         impl $name {
             /// The fields that differ from their default, by name, each in one unambiguous line of text.
             #[must_use]
-            pub fn fields(&self) -> LiteMap<&'static str, String> {
+            pub fn fields(&self) -> SortedMap<&'static str, String> {
                 static DEFAULT: LazyLock<$name> = LazyLock::new($name::default);
                 let default = &*DEFAULT;
-                let mut fields = LiteMap::new();
+                let mut fields = SortedMap::new();
                 $(if self.$field != default.$field {
                     fields.insert(stringify!($field), self.$field.canonical_text());
                 })+
@@ -70,9 +69,9 @@ configuration! {
         /// Program. `None`: the image's.
         pub entrypoint: Option<Vec<String>> = None,
         /// Environment, on top of the image's.
-        pub env: LiteMap<String, String> = LiteMap::new(),
+        pub env: SortedMap<String, String> = SortedMap::new(),
         /// The owner's labels; the agent's are added when the container is created.
-        pub labels: LiteMap<String, String> = LiteMap::new(),
+        pub labels: SortedMap<String, String> = SortedMap::new(),
         /// Working directory. `None`: the image's.
         pub working_dir: Option<String> = None,
         /// User, and group. `None`: the image's.
@@ -99,25 +98,25 @@ configuration! {
         /// Whether its root file system cannot be written.
         pub read_only: bool = false,
         /// Capabilities added, without `CAP_`.
-        pub cap_add: BTreeSet<String> = BTreeSet::new(),
+        pub cap_add: SortedSet<String> = SortedSet::new(),
         /// Capabilities dropped, without `CAP_`.
-        pub cap_drop: BTreeSet<String> = BTreeSet::new(),
+        pub cap_drop: SortedSet<String> = SortedSet::new(),
         /// Security options.
-        pub security_opt: BTreeSet<String> = BTreeSet::new(),
+        pub security_opt: SortedSet<String> = SortedSet::new(),
         /// Devices, `host:container:permissions`.
-        pub devices: BTreeSet<String> = BTreeSet::new(),
+        pub devices: SortedSet<String> = SortedSet::new(),
         /// Rules of the device cgroup.
-        pub device_cgroup_rules: BTreeSet<String> = BTreeSet::new(),
+        pub device_cgroup_rules: SortedSet<String> = SortedSet::new(),
         /// GPUs asked for, through the engine's device requests. 0: none.
         pub gpus: u32 = 0,
         /// Supplementary groups.
-        pub group_add: BTreeSet<String> = BTreeSet::new(),
+        pub group_add: SortedSet<String> = SortedSet::new(),
         /// Resource limits by name: soft and hard.
-        pub ulimits: LiteMap<String, (i64, i64)> = LiteMap::new(),
+        pub ulimits: SortedMap<String, (i64, i64)> = SortedMap::new(),
         /// Kernel parameters of its namespaces.
-        pub sysctls: LiteMap<String, String> = LiteMap::new(),
+        pub sysctls: SortedMap<String, String> = SortedMap::new(),
         /// Options of the storage driver.
-        pub storage_opt: LiteMap<String, String> = LiteMap::new(),
+        pub storage_opt: SortedMap<String, String> = SortedMap::new(),
         /// Parent cgroup.
         pub cgroup_parent: Option<String> = None,
         /// The engine's runtime.
@@ -155,11 +154,11 @@ configuration! {
         /// Where its network comes from.
         pub network_mode: NetworkMode = NetworkMode::App,
         /// Networks of the app it is attached to, by their name in the document.
-        pub networks: LiteMap<String, NetworkAttachment> = LiteMap::new(),
+        pub networks: SortedMap<String, NetworkAttachment> = SortedMap::new(),
         /// Published ports.
-        pub ports: BTreeSet<Port> = BTreeSet::new(),
+        pub ports: SortedSet<Port> = SortedSet::new(),
         /// Exposed ports, `80/tcp`; published ones included.
-        pub expose: BTreeSet<String> = BTreeSet::new(),
+        pub expose: SortedSet<String> = SortedSet::new(),
         /// Name servers, in order.
         pub dns: Vec<String> = Vec::new(),
         /// Options of the resolver, in order.
@@ -167,7 +166,7 @@ configuration! {
         /// Search domains, in order.
         pub dns_search: Vec<String> = Vec::new(),
         /// Lines for `/etc/hosts`, `name:address`.
-        pub extra_hosts: BTreeSet<String> = BTreeSet::new(),
+        pub extra_hosts: SortedSet<String> = SortedSet::new(),
         /// Host name. `None`: the engine's choice.
         pub hostname: Option<String> = None,
         /// Domain name.
@@ -176,9 +175,9 @@ configuration! {
         pub mac_address: Option<String> = None,
 
         /// What is mounted in it.
-        pub mounts: BTreeSet<Mount> = BTreeSet::new(),
+        pub mounts: SortedSet<Mount> = SortedSet::new(),
         /// tmpfs mounts: path and options.
-        pub tmpfs: LiteMap<String, String> = LiteMap::new(),
+        pub tmpfs: SortedMap<String, String> = SortedMap::new(),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Facts about the device that the agent runs on.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::sorted::SortedSet;
 use crate::state::Secret;
 use crate::state::board::BoardFacts;
 use crate::state::cloud::ReportedVersions;
@@ -52,7 +52,7 @@ pub struct Device {
     /// The device's key in the cloud, once it is registered.
     pub cloud_key: Option<Secret>,
     /// Features whose files this host has.
-    pub host_features: BTreeSet<Feature>,
+    pub host_features: SortedSet<Feature>,
     /// The board's revision and the host's build, for services that request them.
     pub board_rev: Option<(String, String)>,
     /// The board, as detected.

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::config::HealthCheck;
 use crate::state::{ConfigHash, ContainerConfig};
 
@@ -93,7 +92,7 @@ impl ContainerConfig {
     }
 }
 
-fn merged(base: &LiteMap<String, String>, ours: &LiteMap<String, String>) -> LiteMap<String, String> {
+fn merged(base: &SortedMap<String, String>, ours: &SortedMap<String, String>) -> SortedMap<String, String> {
     let both = base.iter().chain(ours);
     both.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -153,8 +152,8 @@ pub(crate) mod tests {
         Some(words.iter().map(|it| (*it).to_owned()).collect())
     }
 
-    fn pairs(name: &str, value: &str) -> LiteMap<String, String> {
-        LiteMap::from_iter([(name.to_owned(), value.to_owned())])
+    fn pairs(name: &str, value: &str) -> SortedMap<String, String> {
+        SortedMap::from_iter([(name.to_owned(), value.to_owned())])
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as the fields have it")]

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::{ContainerId, EngineTime};
 
 /// How much earlier than the newest line the engine is asked to begin. An engine stamps the lines of the two streams apart, so
@@ -60,7 +59,7 @@ pub struct LogCursors {
     /// How often the cursors were saved. Of two copies the one with the larger count is the newer.
     pub saves: u64,
     /// The cursors.
-    pub containers: LiteMap<ContainerId, LogCursor>,
+    pub containers: SortedMap<ContainerId, LogCursor>,
 }
 
 impl LogCursor {

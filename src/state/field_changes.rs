@@ -1,10 +1,7 @@
 //! What differs between two configurations of a service, field by field, for people. Values of variables that may be secrets
 //! are masked.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::Service;
 use crate::state::history::FieldChange;
 
@@ -40,10 +37,10 @@ pub fn field_changes(before: &Service, now: &Service) -> Vec<FieldChange> {
 /// The variables that differ.
 fn variable_changes<'a>(
     kind: &'a str,
-    before: &'a LiteMap<String, String>,
-    now: &'a LiteMap<String, String>,
+    before: &'a SortedMap<String, String>,
+    now: &'a SortedMap<String, String>,
 ) -> impl Iterator<Item = FieldChange> + 'a {
-    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let names: SortedSet<&String> = before.keys().chain(now.keys()).collect();
     names.into_iter().filter(|name| before.get(*name) != now.get(*name)).map(move |name| FieldChange {
         field: format!("{kind} {name}"),
         old: before.get(name).map(|it| variable(name, it)),

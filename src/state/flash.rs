@@ -1,10 +1,10 @@
 //! What the agent writes to flash, by purpose. Flash wears: each cell bears some thousand writes.
 
-use litemap::LiteMap;
+use crate::sorted::SortedMap;
 
 /// What was written since the agent started, by purpose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FlashWrites(pub LiteMap<FlashPurpose, FlashCount>);
+pub struct FlashWrites(pub SortedMap<FlashPurpose, FlashCount>);
 
 /// What was written for one purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::ConfigHash;
 use crate::state::labels::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
 use crate::state::length::whole_seconds;
@@ -46,7 +45,7 @@ pub enum HookOutcome {
 
 impl UpdateHook {
     /// The hook that labels ask for. `None`: they ask for none. Error: what is wrong with a label.
-    pub fn of_labels(labels: &LiteMap<String, String>) -> Result<Option<Self>, String> {
+    pub fn of_labels(labels: &SortedMap<String, String>) -> Result<Option<Self>, String> {
         let Some(command) = labels.get(BEFORE_UPDATE_LABEL) else { return Ok(None) };
         let command = words(command)?;
         let timeout = labels.get(BEFORE_UPDATE_TIMEOUT_LABEL).map_or(Ok(TIMEOUT), |it| hook_timeout(it))?;

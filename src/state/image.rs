@@ -1,7 +1,8 @@
 //! Images: how a target names them, and what the engine has.
 
-use std::collections::BTreeSet;
 use std::fmt;
+
+use crate::sorted::SortedSet;
 
 /// A reference as engines print it: no `docker.io/library/`, and `:latest` where it has neither tag nor digest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +18,7 @@ pub struct Image {
     /// Its id.
     pub id: ImageId,
     /// Tags and digests that refer to it.
-    pub names: BTreeSet<ImageRef>,
+    pub names: SortedSet<ImageRef>,
     /// Disk space it takes, layers shared with other images included.
     pub size_bytes: u64,
 }

@@ -6,15 +6,14 @@
 //! of a removed app has other keys. The API sees only hashes. Keys of a supervisor that the agent replaced are stored until
 //! they are renewed: containers that run have them.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::OnceLock;
 
 use hmac::{Hmac, KeyInit, Mac};
-use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::ServiceKey;
 
 /// A text that must not be shown: `Debug` hides it, and there is no `Display`.
@@ -29,9 +28,9 @@ pub struct Keys {
     /// What service keys are derived from.
     pub root: Secret,
     /// How often a service's key was renewed. Absent: never.
-    pub generations: LiteMap<ServiceKey, u32>,
+    pub generations: SortedMap<ServiceKey, u32>,
     /// Keys that another supervisor gave to services, which count until they are renewed.
-    pub kept: LiteMap<ServiceKey, KeptKey>,
+    pub kept: SortedMap<ServiceKey, KeptKey>,
 }
 
 /// A service's key that is not derived from the root.
@@ -148,7 +147,7 @@ pub struct Access {
     /// Whether callers on the device itself may omit the key.
     pub local_mode: bool,
     /// Device actions that services with device-wide keys may use.
-    pub service_verbs: BTreeSet<DeviceAction>,
+    pub service_verbs: SortedSet<DeviceAction>,
 }
 
 /// The first key that came over a connection, and its hash. A client sends the same key with each request, and on a processor
@@ -307,8 +306,8 @@ mod tests {
         Keys {
             device: Secret::new("d".repeat(64)),
             root: Secret::new("r".repeat(64)),
-            generations: LiteMap::new(),
-            kept: LiteMap::new(),
+            generations: SortedMap::new(),
+            kept: SortedMap::new(),
         }
     }
 

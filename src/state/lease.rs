@@ -3,8 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::AppId;
 use crate::state::utc::utc;
 
@@ -45,7 +44,7 @@ pub struct Lease {
 }
 
 /// The leases of each app, by owner. An app without leases is not in it.
-pub type Leases = LiteMap<AppId, LiteMap<String, Lease>>;
+pub type Leases = SortedMap<AppId, SortedMap<String, Lease>>;
 
 /// Of an app's leases, the one that ends last.
 #[must_use]

@@ -1,8 +1,8 @@
 //! A line of the log that clients on the device read, and what of the log they ask for.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::sorted::SortedSet;
 use crate::state::{AppId, EngineTime, OutputStream};
 
 /// A line of a container, or of the agent.
@@ -22,7 +22,7 @@ pub struct LiveLogLine {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogQuery {
     /// The apps of the lines. `None`: all apps, and lines about the device.
-    pub apps: Option<BTreeSet<AppId>>,
+    pub apps: Option<SortedSet<AppId>>,
     /// Only lines that this service wrote.
     pub service: Option<String>,
     /// What was written before. `None`: nothing of it.

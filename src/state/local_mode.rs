@@ -4,8 +4,7 @@
 //! device may have set. What was pushed since it was entered is a session. Both are one record, so that a power cut at
 //! any moment ends in one of two: local mode with the last target that was pushed, or the owner's target.
 
-use std::collections::BTreeSet;
-
+use crate::sorted::SortedSet;
 use crate::state::{AppId, ImageId, ServiceKey, Target, TargetError};
 
 /// The longest time for which a person can switch local mode on, in seconds: 30 days.
@@ -63,13 +62,13 @@ pub struct ClockReading {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LocalSession {
     /// The images that were on the device when it was entered.
-    pub images: BTreeSet<ImageId>,
+    pub images: SortedSet<ImageId>,
     /// Services that ran when it was entered. They are started again when it is left, whatever their restart policies say.
-    pub interrupted: BTreeSet<ServiceKey>,
+    pub interrupted: SortedSet<ServiceKey>,
     /// The target that was pushed last, [`numbered`] as on this device. `None`: none was pushed.
     pub target: Option<Target>,
     /// Every app that was pushed, by its number on this device.
-    pub pushed: BTreeSet<AppId>,
+    pub pushed: SortedSet<AppId>,
 }
 
 /// Local mode, as far as a plan depends on it.
@@ -80,7 +79,7 @@ pub struct LocalApps {
     /// Whether the owner has a target. Without one, nothing but pushed apps is ever touched.
     pub has_owner: bool,
     /// Every app that was pushed.
-    pub pushed: BTreeSet<AppId>,
+    pub pushed: SortedSet<AppId>,
 }
 
 /// What the agent publishes of local mode, besides whether it is on, which decides who needs a key
@@ -140,7 +139,7 @@ impl SwitchEnd {
 impl LocalSession {
     /// Takes a target that was pushed.
     pub fn push(&mut self, target: Target) {
-        self.pushed.extend(target.apps.keys());
+        self.pushed.extend(target.apps.keys().copied());
         self.target = Some(target);
     }
 }

@@ -1,8 +1,7 @@
 //! Where the engine logs a container's output.
 
+use crate::sorted::SortedMap;
 use crate::state::canonical_form::{CanonicalForm, list};
-
-use litemap::LiteMap;
 
 /// The engine's logging driver for a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,7 +9,7 @@ pub struct Logging {
     /// Its name. Empty: the engine's default.
     pub driver: String,
     /// Options of the driver.
-    pub options: LiteMap<String, String>,
+    pub options: SortedMap<String, String>,
 }
 
 impl CanonicalForm for Logging {

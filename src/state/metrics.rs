@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::host::ProcessUse;
 use crate::state::{FlashWrites, ServiceKey};
 
@@ -13,9 +12,9 @@ pub struct AgentMetrics {
     /// When the agent started, in seconds of the wall clock as it is set now.
     pub started_secs: i64,
     /// Actions that ended.
-    pub actions: LiteMap<ActionKind, ActionCounts>,
+    pub actions: SortedMap<ActionKind, ActionCounts>,
     /// Restarts of containers that the agent saw, by service.
-    pub restarts: LiteMap<ServiceKey, RestartCounts>,
+    pub restarts: SortedMap<ServiceKey, RestartCounts>,
     /// What was written to flash.
     pub flash: FlashWrites,
     /// What the agent's process uses.

@@ -1,9 +1,6 @@
 //! Networks of an app.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::AppId;
 use crate::state::canonical_form::{CanonicalForm, list};
 
@@ -17,15 +14,15 @@ pub struct NetworkConfig {
     /// The IPAM driver.
     pub ipam_driver: String,
     /// Options of the IPAM driver.
-    pub ipam_options: LiteMap<String, String>,
+    pub ipam_options: SortedMap<String, String>,
     /// Whether IPv6 is enabled.
     pub enable_ipv6: bool,
     /// Whether it has no route to the outside.
     pub internal: bool,
     /// Options of the driver.
-    pub options: LiteMap<String, String>,
+    pub options: SortedMap<String, String>,
     /// The owner's labels.
-    pub labels: LiteMap<String, String>,
+    pub labels: SortedMap<String, String>,
     /// The engine keeps it as a name only: every service uses the host's network.
     pub config_only: bool,
 }
@@ -40,7 +37,7 @@ pub struct AddressPool {
     /// The part of the subnet from which the engine allocates addresses.
     pub ip_range: Option<String>,
     /// Addresses that the engine must not allocate.
-    pub aux_addresses: LiteMap<String, String>,
+    pub aux_addresses: SortedMap<String, String>,
 }
 
 /// The engine's id of a network. Engines allow two networks of one name; their ids differ.
@@ -85,11 +82,11 @@ impl Default for NetworkConfig {
             driver: "bridge".to_owned(),
             ipam: Vec::new(),
             ipam_driver: "default".to_owned(),
-            ipam_options: LiteMap::new(),
+            ipam_options: SortedMap::new(),
             enable_ipv6: false,
             internal: false,
-            options: LiteMap::new(),
-            labels: LiteMap::new(),
+            options: SortedMap::new(),
+            labels: SortedMap::new(),
             config_only: false,
         }
     }
@@ -99,13 +96,13 @@ impl Default for NetworkConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkAttachment {
     /// Aliases of the container on the network; the service's own name is one of them.
-    pub aliases: BTreeSet<String>,
+    pub aliases: SortedSet<String>,
     /// A fixed IPv4 address.
     pub ipv4: Option<String>,
     /// A fixed IPv6 address.
     pub ipv6: Option<String>,
     /// Link-local addresses.
-    pub link_local: BTreeSet<String>,
+    pub link_local: SortedSet<String>,
 }
 
 impl CanonicalForm for NetworkAttachment {

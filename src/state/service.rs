@@ -1,12 +1,10 @@
 //! A service of a target, and an observed container.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::config::{Namespace, Port, RestartPolicy};
 use crate::state::hook::UpdateHook;
 use crate::state::window::UpdateWindow;
@@ -36,7 +34,7 @@ pub struct Service {
     /// Whether it should run. `false`: its container exists and is stopped.
     pub running: bool,
     /// Services that it depends on before it is started. Not part of its container's configuration.
-    pub depends_on: LiteMap<String, Dependency>,
+    pub depends_on: SortedMap<String, Dependency>,
     /// How an outdated container is replaced.
     pub strategy: Strategy,
     /// How long a hand-over waits for the new container to report that it is ready.
@@ -49,7 +47,7 @@ pub struct Service {
     /// What proves its release good, as its labels say.
     pub trial: TrialRules,
     /// Features of the host and the agent that its labels request.
-    pub features: BTreeSet<Feature>,
+    pub features: SortedSet<Feature>,
     /// The configuration of its container.
     pub config: ContainerConfig,
 }
@@ -135,27 +133,27 @@ pub struct Container {
     /// or its image is gone.
     pub outcome: Option<Outcome>,
     /// Its environment. Shared: it is the largest part, and every observation and every reader holds it.
-    pub env: Arc<LiteMap<String, String>>,
+    pub env: Arc<SortedMap<String, String>>,
     /// What the engine does when it exits.
     pub restart: RestartPolicy,
     /// When it was last started. `None`: it never was, or the engine does not say.
     pub started: Option<EngineTime>,
     /// Networks it is attached to, by their names on the engine. `None`: the engine does not say.
-    pub networks: Option<LiteMap<String, NetworkId>>,
+    pub networks: Option<SortedMap<String, NetworkId>>,
     /// Its published ports.
-    pub ports: BTreeSet<Port>,
+    pub ports: SortedSet<Port>,
     /// It could not be started because something else on the host uses one of its ports.
     pub is_port_taken: bool,
     /// The command that it has run before an update replaces it.
     pub before_update: Option<UpdateHook>,
     /// Containers whose namespaces it shares.
-    pub shares: LiteMap<Namespace, ContainerId>,
+    pub shares: SortedMap<Namespace, ContainerId>,
     /// The latest start among those containers, of which only running ones count.
     pub shares_since: Option<EngineTime>,
     /// One of those containers no longer exists.
     pub is_orphaned: bool,
     /// The named volumes that it has, by their names on the engine.
-    pub volumes: BTreeSet<String>,
+    pub volumes: SortedSet<String>,
     /// How often the engine started it again by its restart policy, since it was last started otherwise.
     pub restarts: u32,
     /// The kernel ended a process of it that was out of memory, as the engine says of its last run.

@@ -2,10 +2,7 @@
 //!
 //! A snapshot is a volume of its own. It counts as complete only when the agent's record says so.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{AppId, ImageRef, Volume};
 
 /// The label with which a volume asks that a rollback puts its data back too.
@@ -19,7 +16,7 @@ pub struct KeptData {
     /// A container of another release may have been started since.
     pub begun: bool,
     /// By the volume's name in the document.
-    pub volumes: LiteMap<String, DataState>,
+    pub volumes: SortedMap<String, DataState>,
 }
 
 /// What is recorded of the data of one volume.
@@ -68,7 +65,7 @@ pub struct DataPlan {
     /// The fingerprint of the release whose data is kept.
     pub release: String,
     /// Volumes whose snapshot is complete.
-    pub kept: BTreeSet<String>,
+    pub kept: SortedSet<String>,
     /// The record of all this is not on the disk: no container is started that relies on it.
     pub unsaved: bool,
 }
@@ -80,9 +77,9 @@ pub enum DataDemand {
     #[default]
     Nothing,
     /// The data of these volumes, before the first container of the release is started.
-    Keep(BTreeSet<String>),
+    Keep(SortedSet<String>),
     /// The snapshots of these volumes back into them, before any container is started.
-    PutBack(BTreeSet<String>),
+    PutBack(SortedSet<String>),
 }
 
 /// A snapshot on the engine, complete or not.

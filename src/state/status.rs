@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 
+use crate::sorted::SortedMap;
 use crate::state::boot_config::BootConfigStatus;
 use crate::state::cloud::ReleasePin;
 use crate::state::host::HostMetrics;
@@ -57,18 +57,18 @@ pub struct Status {
     /// Why the last document was rejected. The last good target stays in force.
     pub rejected: Option<String>,
     /// The releases of that document, as far as they are known: the commit, by the app's uuid.
-    pub rejected_releases: LiteMap<String, String>,
+    pub rejected_releases: SortedMap<String, String>,
     /// What is known of the releases of apps that go back to their last good one when a new one fails.
-    pub releases: LiteMap<AppId, ReleaseTrial>,
+    pub releases: SortedMap<AppId, ReleaseTrial>,
     /// What is kept of the data of volumes while releases are on trial.
-    pub kept_data: LiteMap<AppId, KeptData>,
+    pub kept_data: SortedMap<AppId, KeptData>,
     /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
     pub start_count: Option<StartCount>,
     /// Warnings of the start: saved state that could not be read, and where it was put; an installed version that does not
     /// work.
     pub unreadable_records: Vec<String>,
     /// Progress of each pull.
-    pub progress: LiteMap<ImageRef, DownloadProgress>,
+    pub progress: SortedMap<ImageRef, DownloadProgress>,
     /// There is an update that is not applied yet.
     pub update_pending: bool,
     /// Every image of that update is pulled.

@@ -1,9 +1,9 @@
 //! A step of the reconciler, and what it acts on.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use crate::sorted::SortedSet;
 use crate::state::{AppId, ContainerRef, EngineAction, Force, ImageRef, ServiceKey};
 
 /// One action, small enough to be retried as a whole.
@@ -12,7 +12,7 @@ pub enum Step {
     /// An action of the engine.
     Engine(EngineAction),
     /// Take the update locks of these services of an app.
-    TakeLocks(AppId, BTreeSet<String>, Force),
+    TakeLocks(AppId, SortedSet<String>, Force),
     /// Release our update locks of an app.
     ReleaseLocks(AppId),
     /// Wait until the new container of a service takes over, up to `timeout`; then kill the old one.
@@ -174,6 +174,6 @@ impl fmt::Display for Step {
     }
 }
 
-fn names(services: &BTreeSet<String>) -> String {
+fn names(services: &SortedSet<String>) -> String {
     services.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }

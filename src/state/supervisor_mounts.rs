@@ -1,7 +1,6 @@
 //! Paths in a container that the agent uses for mounts of its own.
 
-use std::collections::BTreeSet;
-
+use crate::sorted::SortedSet;
 use crate::state::service::Feature;
 
 /// Where a service's lock directory is mounted, under the names of both generations.
@@ -13,7 +12,7 @@ pub(crate) const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
 
 /// Paths in a container at which something of the agent's or the host's is mounted, for a service with these features: no
 /// engine accepts another mount at the same path.
-pub fn supervisor_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'static str> {
+pub fn supervisor_paths(features: &SortedSet<Feature>) -> impl Iterator<Item = &'static str> {
     let of = |feature: &Feature| -> &'static [&'static str] {
         match feature {
             Feature::JournalLogs => &JOURNAL,

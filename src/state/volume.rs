@@ -1,9 +1,6 @@
 //! Named volumes of an app.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{AppId, is_supervisor_label};
 
 /// The label of a volume that holds its app's unique name.
@@ -15,9 +12,9 @@ pub struct VolumeConfig {
     /// The engine's driver.
     pub driver: String,
     /// Options of the driver.
-    pub driver_opts: LiteMap<String, String>,
+    pub driver_opts: SortedMap<String, String>,
     /// The owner's labels.
-    pub labels: LiteMap<String, String>,
+    pub labels: SortedMap<String, String>,
 }
 
 /// Where the data of a volume is.
@@ -83,10 +80,10 @@ impl VolumeConfig {
     #[must_use]
     pub fn difference(&self, wanted: &Self) -> Option<String> {
         let driver = (self.driver != wanted.driver).then(|| format!("its driver is {}, not {}", self.driver, wanted.driver));
-        let of = |what: &str, existing: &LiteMap<_, _>, wanted: &LiteMap<String, String>| {
+        let of = |what: &str, existing: &SortedMap<_, _>, wanted: &SortedMap<String, String>| {
             // Labels that supervisors add are no difference: not all supervisors add the same.
             let names = existing.keys().chain(wanted.keys()).filter(|it| !is_supervisor_label(it));
-            let names: BTreeSet<&String> = names.filter(|it| existing.get(*it) != wanted.get(*it)).collect();
+            let names: SortedSet<&String> = names.filter(|it| existing.get(*it) != wanted.get(*it)).collect();
             let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
             (!names.is_empty()).then(|| format!("its {what} differ ({})", names.join(", ")))
         };
@@ -104,7 +101,7 @@ impl VolumeConfig {
 
 impl Default for VolumeConfig {
     fn default() -> Self {
-        Self { driver: "local".to_owned(), driver_opts: LiteMap::new(), labels: LiteMap::new() }
+        Self { driver: "local".to_owned(), driver_opts: SortedMap::new(), labels: SortedMap::new() }
     }
 }
 

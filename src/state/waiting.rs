@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::config::RestartPolicy;
 use crate::state::lease::Lease;
 use crate::state::window::ClosedWindow;
@@ -46,7 +45,7 @@ pub enum Waiting {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClosedWindows {
     /// Those of services. A service that is not in it may be disturbed.
-    pub services: LiteMap<ServiceKey, ClosedWindow>,
+    pub services: SortedMap<ServiceKey, ClosedWindow>,
     /// That of a reboot which the device's configuration or a release requires.
     pub reboot: Option<ClosedWindow>,
 }

@@ -14,8 +14,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use litemap::LiteMap;
-
+use crate::sorted::{SortedMap, sort_by};
 use crate::state::utc::utc;
 
 /// The label of a service that says when an update may disturb it.
@@ -74,7 +73,7 @@ pub struct ZoneOffset {
 }
 
 /// The offsets around now of zones by their names, or why one is not known. `None`: the device's own zone.
-pub type KnownZones = LiteMap<Option<String>, Result<Vec<ZoneOffset>, String>>;
+pub type KnownZones = SortedMap<Option<String>, Result<Vec<ZoneOffset>, String>>;
 
 /// Whether a window is open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,7 +146,7 @@ impl UpdateWindow {
 
 /// Whether one of these ranges is open, or when the next one opens.
 fn state_of(mut ranges: Vec<OpenRange>, now: i64) -> Option<WindowState> {
-    ranges.sort_unstable_by_key(|it| it.begins);
+    sort_by(&mut ranges, |a, b| a.begins.cmp(&b.begins));
     let mut closes = None;
     for range in &ranges {
         // One that begins where another ends continues it.

@@ -1,13 +1,12 @@
 //! Counts what happens, for the agent's metrics: actions by kind and outcome, and restarts of containers. Counting costs
 //! nothing where nothing happens: it wakes with the reconciler, and has no timer.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::history::HistoryAction;
 use crate::state::metrics::{ActionCounts, ActionKind, RestartCounts};
 use crate::state::step::Subject;
@@ -20,15 +19,15 @@ const ROUNDING_SECS: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Actions that ended.
-    pub(super) actions: LiteMap<ActionKind, ActionCounts>,
+    pub(super) actions: SortedMap<ActionKind, ActionCounts>,
     /// Restarts of containers. Those of services without a container that the target does not name either are forgotten.
-    pub(super) restarts: LiteMap<ServiceKey, RestartCounts>,
+    pub(super) restarts: SortedMap<ServiceKey, RestartCounts>,
     /// When each action in flight began.
-    begun: LiteMap<Subject, Instant>,
+    begun: SortedMap<Subject, Instant>,
     /// Containers that the agent starts or started, until the engine shows their new start.
-    starting: BTreeSet<ContainerId>,
+    starting: SortedSet<ContainerId>,
     /// When each container was started, as last seen.
-    started: LiteMap<ContainerId, EngineTime>,
+    started: SortedMap<ContainerId, EngineTime>,
     /// When the agent started, as computed before.
     started_secs: Option<i64>,
     /// The observation that was counted last. Weak: the reconciler changes it in place where no other part holds it.

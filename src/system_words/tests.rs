@@ -1,10 +1,10 @@
 //! Every sentence, as dashboards know it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
 
+use crate::sorted::SortedSet;
 use crate::state::{
     ConfigHash, ContainerConfig, ContainerSpec, Force, HeldLock, Image, ImageId, Network, NetworkConfig, NetworkId, ServiceKey,
     ShutdownOrigin, ShutdownProgress, Volume, VolumeConfig,
@@ -27,18 +27,18 @@ fn volume() -> Volume {
 /// The step that creates the container of `main`, with its image on the engine.
 fn create() -> (Step, Current) {
     let reference = ImageRef::new("r/main:1");
-    let names = BTreeSet::from([reference.clone()]);
+    let names = SortedSet::from([reference.clone()]);
     let image = Image { id: ImageId("sha256:abc".into()), names, size_bytes: 1 };
     let spec = ContainerSpec {
         key: ServiceKey::new(AppId(1), "main"),
         app_uuid: "u".into(),
-        networks: LiteMap::new(),
+        networks: SortedMap::new(),
         service_id: 7,
         name: "main_1_2_c".into(),
         image: reference,
-        ports: LiteMap::new(),
-        owners: LiteMap::new(),
-        env_at_creation: LiteMap::new(),
+        ports: SortedMap::new(),
+        owners: SortedMap::new(),
+        env_at_creation: SortedMap::new(),
         config: ContainerConfig::default(),
         hash: ConfigHash(String::new()),
     };
@@ -70,7 +70,7 @@ fn every_step_is_said_in_the_words_of_other_supervisors() {
     let (create, with_image) = create();
     let image = ImageRef::new("r/main:1");
     let engine = |action| Step::Engine(action);
-    let locks = BTreeSet::from(["main".to_owned()]);
+    let locks = SortedSet::from(["main".to_owned()]);
     let hand_over = Step::HandOver { old: which("a"), timeout: Duration::from_secs(1) };
     let kill = engine(EngineAction::Kill(which("a")));
     let main = "main sha256:abc";
@@ -127,8 +127,8 @@ fn the_words_are_those_of_other_supervisors() {
                  config for service|Updated config for service|Failed to update config for service|Deleting image|Deleted \
                  image|Failed to delete image|Creating volume|Error creating volume|Removing volume|Error removing \
                  volume|Creating network|Error creating network|Removing network|Error removing network";
-    let known: BTreeSet<_> = known.split('|').collect();
-    let used: BTreeSet<_> = all.into_iter().flatten().filter(|it| !it.is_empty()).collect();
+    let known: SortedSet<_> = known.split('|').collect();
+    let used: SortedSet<_> = all.into_iter().flatten().filter(|it| !it.is_empty()).collect();
     assert_eq!(used, known);
     assert_eq!(STARTING, "Supervisor starting");
 }
@@ -151,7 +151,7 @@ async fn what_is_new_in_the_status_is_said_once() {
     says(&now, &["Updates are locked, retrying in 3m. Reason: app 1 is locked by its service main (/tmp/x/updates.lock)"]);
     now.waiting.clear();
     now.troubles = vec![Trouble::Step {
-        step: Box::new(Step::TakeLocks(AppId(1), BTreeSet::new(), Force::No)),
+        step: Box::new(Step::TakeLocks(AppId(1), SortedSet::new(), Force::No)),
         why: StepFault::Failed("read-only".into()),
         failures: 1,
         again: Instant::now() + Duration::from_secs(30),

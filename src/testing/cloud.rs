@@ -4,9 +4,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::pending;
 
-use litemap::LiteMap;
-
 use crate::port::{Cloud, CloudError, TargetAnswer};
+use crate::sorted::SortedMap;
 use crate::state::Secret;
 use crate::state::cloud::{
     CloudAccount, CloudLogLine, DeviceReport, DeviceTag, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, VpnProfile,
@@ -24,7 +23,7 @@ pub(crate) enum CloudCall {
     Report { account: CloudAccount, report: DeviceReport },
     VpnProfile { account: CloudAccount },
     Tags { account: CloudAccount },
-    SetTags { account: CloudAccount, tags: LiteMap<String, String> },
+    SetTags { account: CloudAccount, tags: SortedMap<String, String> },
     UploadLogs { account: CloudAccount, lines: Vec<CloudLogLine> },
 }
 
@@ -148,7 +147,7 @@ impl Cloud for ScriptedCloud {
         self.tags.next().await
     }
 
-    async fn set_tags(&self, account: &CloudAccount, tags: &LiteMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, account: &CloudAccount, tags: &SortedMap<String, String>) -> Result<(), CloudError> {
         self.note(CloudCall::SetTags { account: account.clone(), tags: tags.clone() });
         self.set_tags.next().await
     }

@@ -1,19 +1,18 @@
 //! An engine whose containers print what a test writes, with the clock that stamps the lines.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use litemap::LiteMap;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::document;
 use crate::port::{Clock, Engine, EngineError, EngineSnapshot};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::config::RestartPolicy;
 use crate::state::{
     AppId, ConfigHash, Container, ContainerId, ContainerPhase, Current, DownloadProgress, EngineAction, EngineLogLine,
@@ -31,7 +30,7 @@ pub(crate) struct WallClock {
 
 #[derive(Default)]
 pub(crate) struct ScriptedEngine {
-    pub(crate) logs: RefCell<LiteMap<ContainerId, ContainerLog>>,
+    pub(crate) logs: RefCell<SortedMap<ContainerId, ContainerLog>>,
     pub(crate) is_up: Cell<bool>,
     epoch: Cell<u64>,
     changed: watch::Sender<u64>,
@@ -67,13 +66,13 @@ pub(crate) fn container(name: &str) -> Container {
         restart: RestartPolicy::No,
         started: Some(EngineTime(1)),
         networks: None,
-        ports: BTreeSet::new(),
+        ports: SortedSet::new(),
         is_port_taken: false,
         before_update: None,
-        shares: LiteMap::new(),
+        shares: SortedMap::new(),
         shares_since: None,
         is_orphaned: false,
-        volumes: std::collections::BTreeSet::new(),
+        volumes: crate::sorted::SortedSet::new(),
         restarts: 0,
         is_out_of_memory: false,
         error: None,
@@ -168,10 +167,10 @@ impl Engine for ScriptedEngine {
     async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         unreachable!()
     }
-    async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    async fn check_room(&self, _: &SortedSet<ImageRef>) -> Result<(), EngineError> {
         unreachable!()
     }
-    async fn check_copies(&self, _: &BTreeSet<String>) -> Result<(), EngineError> {
+    async fn check_copies(&self, _: &SortedSet<String>) -> Result<(), EngineError> {
         unreachable!()
     }
     async fn execute(&self, _: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {

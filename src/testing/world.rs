@@ -1,13 +1,11 @@
 //! A world that has a disk, update locks, a clock, chance and a scripted cloud; everything else in it is never called.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::LocalBoxStream;
 use futures_util::{Stream, stream};
-use litemap::LiteMap;
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
@@ -16,6 +14,7 @@ use crate::port::{
     JournalChange, LedError, Leds, LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError,
     StoredState, TargetTag, Targets, ToolLock, UnitChange, World,
 };
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnProfile};
 use crate::state::history::{History, HistoryEntry};
@@ -35,7 +34,7 @@ pub(crate) struct TestWorld {
     pub(crate) saved: RefCell<Vec<Record>>,
     pub(crate) is_full: Cell<bool>,
     /// What is seen of the locks. `None`: they cannot be read.
-    pub(crate) locks: Option<LiteMap<AppId, LockState>>,
+    pub(crate) locks: Option<SortedMap<AppId, LockState>>,
     pub(crate) publish: watch::Sender<Status>,
     pub(crate) events: EventChannel,
     pub(crate) history: watch::Sender<History>,
@@ -113,13 +112,13 @@ impl HistoryStore for TestWorld {
 }
 
 impl Locks for TestWorld {
-    async fn observe(&self, _: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, LockState>, LockError> {
+    async fn observe(&self, _: &SortedMap<AppId, LockHolders>) -> Result<SortedMap<AppId, LockState>, LockError> {
         self.locks.clone().ok_or_else(|| LockError::Failed("no such directory".to_owned()))
     }
-    async fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
+    async fn apps(&self) -> Result<SortedSet<AppId>, LockError> {
         unreachable!()
     }
-    async fn take(&self, _: AppId, _: &BTreeSet<String>, _: Force) -> Result<(), LockError> {
+    async fn take(&self, _: AppId, _: &SortedSet<String>, _: Force) -> Result<(), LockError> {
         unreachable!()
     }
     async fn release(&self, _: AppId) -> Result<(), LockError> {
@@ -146,10 +145,10 @@ impl Engine for TestWorld {
     async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         unreachable!()
     }
-    async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    async fn check_room(&self, _: &SortedSet<ImageRef>) -> Result<(), EngineError> {
         unreachable!()
     }
-    async fn check_copies(&self, _: &BTreeSet<String>) -> Result<(), EngineError> {
+    async fn check_copies(&self, _: &SortedSet<String>) -> Result<(), EngineError> {
         unreachable!()
     }
     async fn execute(&self, _: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {

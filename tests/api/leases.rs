@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use boardkeeper::request::Refusal;
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::lease::{Lease, LeaseTerms};
 use boardkeeper::state::{AppId, PowerAction};
-use litemap::LiteMap;
 use serde_json::{Value, json};
 
 use crate::test_device::{ONE, Received, TWO, TestDevice, request};
@@ -145,8 +145,8 @@ async fn a_lease_that_is_not_granted_says_why() {
 #[tokio::test]
 async fn the_state_lists_the_leases_that_the_caller_may_see() {
     let mut device = TestDevice::new();
-    let of_app = || LiteMap::from_iter([("recorder".to_owned(), lease())]);
-    device.see(|it| it.leases = LiteMap::from_iter([(ONE, of_app()), (AppId(5), of_app())]));
+    let of_app = || SortedMap::from_iter([("recorder".to_owned(), lease())]);
+    device.see(|it| it.leases = SortedMap::from_iter([(ONE, of_app()), (AppId(5), of_app())]));
     let listed = |app: u32| {
         json!({"held_by": "lease", "app_id": app, "owner": "recorder", "reason": "recording: 90 % done", "seconds": 60,
             "ends": "2023-11-14T22:13:20Z"})

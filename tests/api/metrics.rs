@@ -1,6 +1,5 @@
 //! `GET /metrics`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,6 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header::ACCEPT;
 use boardkeeper::api::{MetricKind, metric_families};
 use boardkeeper::request::StreamRefusal;
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::cloud::{ByteCount, Registration, TrafficPurpose};
 use boardkeeper::state::device::ServedConnection;
 use boardkeeper::state::host::{Capacity, ProcessUse};
@@ -17,7 +17,6 @@ use boardkeeper::state::{
     Activity, AppId, Connectivity, ContainerPhase, EngineState, FlashCount, FlashPurpose, LedActivity, LedInfo, LedOwner,
     LedPurpose, ServiceKey, StepFault, StepKind, Trouble,
 };
-use litemap::LiteMap;
 use tokio::time::{Instant, advance};
 
 use crate::promtool;
@@ -55,11 +54,11 @@ fn known() -> TestDevice {
     });
     device.counted = AgentMetrics {
         started_secs: 1_700_000_000,
-        actions: LiteMap::from_iter([(
+        actions: SortedMap::from_iter([(
             ActionKind { action: "pull", object: "image" },
             ActionCounts { done: 3, failed: 2, cancelled: 1, time: Duration::from_millis(1_500) },
         )]),
-        restarts: LiteMap::from_iter([
+        restarts: SortedMap::from_iter([
             (ServiceKey::new(ONE, "main"), RestartCounts { by_agent: 1, by_engine: 4 }),
             (ServiceKey::new(TWO, "web"), RestartCounts { by_agent: 0, by_engine: 9 }),
         ]),
@@ -93,7 +92,7 @@ fn value<'a>(text: &'a str, sample: &str) -> Option<&'a str> {
 }
 
 /// The names that the text has types of.
-fn typed(text: &str) -> BTreeSet<(&str, &str)> {
+fn typed(text: &str) -> SortedSet<(&str, &str)> {
     text.lines().filter_map(|it| it.strip_prefix("# TYPE ")?.split_once(' ')).collect()
 }
 
@@ -152,7 +151,7 @@ async fn prometheus_gets_open_metrics_and_others_the_older_format() {
     // Every family is there, once, as what it is.
     let name = |it: MetricKind| if it == MetricKind::Info { "gauge" } else { it.name() };
     let families = metric_families().iter();
-    let named: BTreeSet<_> = families.clone().map(|it| (it.name, it.kind.name())).collect();
+    let named: SortedSet<_> = families.clone().map(|it| (it.name, it.kind.name())).collect();
     assert_eq!(typed(&open.body), named);
     let queried: Vec<_> = families.map(|it| (it.queried(), name(it.kind))).collect();
     assert_eq!(typed(&classic.body), queried.iter().map(|(it, kind)| (it.as_str(), *kind)).collect());

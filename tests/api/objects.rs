@@ -1,7 +1,6 @@
 //! Containers and steps, as tests need them.
 
-use litemap::LiteMap;
-
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::{
     AppId, ConfigHash, Container, ContainerId, ContainerPhase, ContainerRef, EngineAction, ImageId, ImageRef, Origin,
@@ -12,7 +11,7 @@ use crate::test_device::COMMIT;
 
 pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
     let keys = ["RESIN_API_KEY", "RESIN_SUPERVISOR_API_KEY", "BALENA_API_KEY", "BALENA_SUPERVISOR_API_KEY"];
-    let mut env: LiteMap<_, _> = keys.map(|it| (it.to_owned(), "secret".to_owned())).into_iter().collect();
+    let mut env: SortedMap<_, _> = keys.map(|it| (it.to_owned(), "secret".to_owned())).into_iter().collect();
     env.insert("FOO".to_owned(), "bar".to_owned());
     Container {
         id: ContainerId(id.to_string().repeat(64)),
@@ -26,13 +25,13 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         outcome: None,
         env: env.into(),
         restart: RestartPolicy::Always,
-        shares: LiteMap::new(),
-        ports: std::collections::BTreeSet::new(),
+        shares: SortedMap::new(),
+        ports: boardkeeper::sorted::SortedSet::new(),
         is_port_taken: false,
         before_update: None,
         shares_since: None,
         is_orphaned: false,
-        volumes: std::collections::BTreeSet::new(),
+        volumes: boardkeeper::sorted::SortedSet::new(),
         restarts: 0,
         is_out_of_memory: false,
         started: None,

@@ -1,11 +1,11 @@
 //! The endpoints that read the device.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use boardkeeper::document;
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::app::{App, Generation};
 use boardkeeper::state::cloud::{ByteCount, Pinning, PollCause, PollOutcome, RefusedPart, Registration, TrafficPurpose};
 use boardkeeper::state::private_network::PrivateNetwork;
@@ -13,7 +13,6 @@ use boardkeeper::state::{
     Activity, AppId, Condition, Connectivity, ContainerPhase, DownloadProgress, EngineState, EngineTime, HealthStatus,
     ImageRef, LockState, Never, ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
 };
-use litemap::LiteMap;
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
@@ -39,7 +38,7 @@ async fn the_status_is_the_most_telling_thing_that_is_done() {
 async fn the_progress_is_that_of_downloads_in_the_mean() {
     let mut device = TestDevice::new();
     let mut shown = Vec::new();
-    let percent = |percents: &[u8]| -> LiteMap<ImageRef, DownloadProgress> {
+    let percent = |percents: &[u8]| -> SortedMap<ImageRef, DownloadProgress> {
         let image = |index: usize| ImageRef::new(&index.to_string());
         percents.iter().enumerate().map(|(index, it)| (image(index), DownloadProgress::of_percent(*it))).collect()
     };
@@ -275,10 +274,10 @@ fn busy(device: &TestDevice) {
         name: "weather".to_owned(),
         commit: Some(COMMIT.to_owned()),
         release_id: 34,
-        services: LiteMap::new(),
-        networks: LiteMap::new(),
-        volumes: LiteMap::new(),
-        snapshots: BTreeSet::new(),
+        services: SortedMap::new(),
+        networks: SortedMap::new(),
+        volumes: SortedMap::new(),
+        snapshots: SortedSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     };
@@ -305,6 +304,6 @@ fn busy(device: &TestDevice) {
     });
     device.see(|it| {
         it.containers[0].phase = ContainerPhase::Exited(3);
-        it.locks.insert(TWO, LockState::Ours(BTreeSet::from(["web".to_owned()])));
+        it.locks.insert(TWO, LockState::Ours(SortedSet::from(["web".to_owned()])));
     });
 }

@@ -1,8 +1,7 @@
 //! What the fake reconciler of the tests got.
 
-use std::collections::BTreeSet;
-
 use boardkeeper::request::{InProgress, LocalModeRequest, Request, ServiceSelector};
+use boardkeeper::sorted::SortedSet;
 use boardkeeper::state::host::HostPatch;
 use boardkeeper::state::lease::LeaseTerms;
 use boardkeeper::state::{AppId, Caller, ConnectivityCheck, Force, PowerAction};
@@ -13,7 +12,7 @@ pub(crate) enum Received {
     Update { locks: Force, running: InProgress },
     Restart(AppId, Force),
     Purge(AppId, Force),
-    CleanUpVolumes(Option<BTreeSet<AppId>>),
+    CleanUpVolumes(Option<SortedSet<AppId>>),
     Stop(AppId, Force),
     Start(AppId),
     RestartService(AppId, ServiceSelector, Force),

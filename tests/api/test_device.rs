@@ -1,6 +1,5 @@
 //! A device built by the tests, and a fake reconciler that answers from it and records requests.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::request::{
     LedHandle, LedRequest, Refusal, Request, ServiceSelector, StreamRefusal, StreamRequest, TagRefusal, TagRequest,
 };
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::cloud::{CloudStatus, DeviceTag, ReportedVersions};
 use boardkeeper::state::device::{AnswerDelay, ServedConnection, ServerStop};
 use boardkeeper::state::history::{History, Requester};
@@ -27,7 +27,6 @@ use boardkeeper::state::{
     Player, Secret, ServiceKey, Status, VpnState,
 };
 use http_body_util::BodyExt;
-use litemap::LiteMap;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tower::ServiceExt;
@@ -58,7 +57,7 @@ pub(crate) struct TestDevice {
     tag_requests: mpsc::Receiver<TagRequest>,
     /// What the cloud's task answers to requests about tags, and those that were set.
     pub(crate) tags: Result<Vec<DeviceTag>, TagRefusal>,
-    pub(crate) set_tags: Vec<LiteMap<String, String>>,
+    pub(crate) set_tags: Vec<SortedMap<String, String>>,
     led_status: watch::Sender<LedStatus>,
     pub(crate) history: watch::Sender<History>,
     /// Who sent requests to the reconciler.
@@ -120,8 +119,8 @@ impl TestDevice {
         let keys = Keys {
             device: Secret::new("d".repeat(64)),
             root: Secret::new("r".repeat(64)),
-            generations: LiteMap::new(),
-            kept: LiteMap::new(),
+            generations: SortedMap::new(),
+            kept: SortedMap::new(),
         };
         let (intents, inbox) = mpsc::channel(2);
         let (publish, status) = watch::channel(device());
@@ -432,7 +431,7 @@ fn device() -> Status {
         engine_socket: None,
         api_endpoint: None,
         cloud_key: None,
-        host_features: BTreeSet::new(),
+        host_features: SortedSet::new(),
         board_rev: None,
         board: BoardFacts::default(),
     };

@@ -6,7 +6,6 @@
 
 use std::alloc::System;
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use boardkeeper::cloud::CloudSettings;
+use boardkeeper::sorted::SortedSet;
 use boardkeeper::state::{ContainerPhase, Image, ImageId, ImageRef};
 use http_body_util::BodyExt;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -51,7 +51,7 @@ fn device(services: usize) -> World {
     world.wants(&names.iter().map(|it| (it.as_str(), "web:1", "")).collect::<Vec<_>>());
     let image = ImageRef::new("web:1");
     let id = ImageId(format!("sha256:{image}"));
-    world.seen.borrow_mut().images.push(Image { id, names: BTreeSet::from([image]), size_bytes: 1 });
+    world.seen.borrow_mut().images.push(Image { id, names: SortedSet::from([image]), size_bytes: 1 });
     world
 }
 

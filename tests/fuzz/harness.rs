@@ -10,12 +10,11 @@ mod router;
 
 use std::path::Path;
 
-use litemap::LiteMap;
-
 use boardkeeper::document;
 use boardkeeper::document::compose_file::{self, ComposePath};
 use boardkeeper::linux::engine::codec;
 use boardkeeper::plan;
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Overrides, Secret, Step, Target};
 
 pub use cloud::cloud;
@@ -42,7 +41,7 @@ pub fn target(data: &[u8]) {
 
 /// A compose file, and the same bytes as each file that it names: what is accepted is kept and means the same.
 pub fn compose(data: &[u8]) {
-    let agent = LiteMap::from_iter([("HOME".to_owned(), "/root".to_owned())]);
+    let agent = SortedMap::from_iter([("HOME".to_owned(), "/root".to_owned())]);
     let mut read = |path: &Path| Ok(Some(if path.ends_with("secret") { b"hunter2".to_vec() } else { data.to_vec() }));
     let reading = compose_file::read(ComposePath::File(Path::new("/srv/app/c.yml")), &agent, &mut read);
     match reading.target {
@@ -60,8 +59,8 @@ fn planned(target: &Target) {
     let keys = Keys {
         device: Secret::new("d".repeat(64)),
         root: Secret::new("r".repeat(64)),
-        generations: LiteMap::new(),
-        kept: LiteMap::new(),
+        generations: SortedMap::new(),
+        kept: SortedMap::new(),
     };
     let target = plan::inject_supervisor_env(target, &Device::default(), &keys);
     let mut current = Current::default();

@@ -8,16 +8,14 @@ mod pull;
 mod real;
 mod snapshots;
 
-use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use boardkeeper::port::{Engine, EngineError};
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::config::{Mount, MountMode, NetworkMode, RestartPolicy};
 use boardkeeper::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
 use boardkeeper::state::{
@@ -44,7 +42,7 @@ pub(crate) trait Lab {
     /// Another program creates something.
     fn create_foreign(&self, thing: Thing<'_>);
     /// What there is, by kind and name, ours or foreign.
-    fn everything(&self) -> BTreeSet<String>;
+    fn everything(&self) -> SortedSet<String>;
     /// A container prints lines.
     fn print(&self, container: &ContainerId, stream: OutputStream, lines: &[&str]);
     /// Another program writes a text into a volume, in place of the one before.
@@ -74,7 +72,7 @@ pub(crate) fn key(service: &str) -> ServiceKey {
 pub(crate) fn spec(lab: &impl Lab, service: &str) -> ContainerSpec {
     let config = ContainerConfig {
         command: Some(vec!["sleep".into(), "1000".into()]),
-        env: LiteMap::from_iter([("COLOUR".into(), "red=green".into())]),
+        env: SortedMap::from_iter([("COLOUR".into(), "red=green".into())]),
         stop_signal: Some("SIGKILL".into()),
         restart: RestartPolicy::UnlessStopped,
         network_mode: NetworkMode::None,
@@ -91,12 +89,12 @@ pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig)
         key: key(service),
         app_uuid: UUID.into(),
         service_id: 5,
-        networks: LiteMap::new(),
+        networks: SortedMap::new(),
         name,
         image,
-        ports: LiteMap::new(),
-        owners: LiteMap::new(),
-        env_at_creation: LiteMap::new(),
+        ports: SortedMap::new(),
+        owners: SortedMap::new(),
+        env_at_creation: SortedMap::new(),
         config,
         hash,
     }
@@ -155,8 +153,8 @@ pub(crate) async fn which(lab: &impl Lab, service: &str) -> ContainerRef {
 pub(crate) async fn every_action_is_idempotent(lab: &impl Lab) {
     let mut spec = spec(lab, "main");
     spec.config.network_mode = NetworkMode::App;
-    let attachment = NetworkAttachment { aliases: BTreeSet::from(["main".into()]), ..NetworkAttachment::default() };
-    spec.config.networks = LiteMap::from_iter([("default".into(), attachment.clone()), ("back".into(), attachment)]);
+    let attachment = NetworkAttachment { aliases: SortedSet::from(["main".into()]), ..NetworkAttachment::default() };
+    spec.config.networks = SortedMap::from_iter([("default".into(), attachment.clone()), ("back".into(), attachment)]);
     spec.config.mounts.insert(Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write });
     spec.hash = spec.config.hash(spec.image.as_str());
 
@@ -340,7 +338,7 @@ pub(crate) async fn an_engine_that_dies_is_unreachable_until_it_is_back(lab: &im
     let result = wait(lab.engine().observe()).await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
 
-    let here = BTreeSet::from([lab.image()]);
+    let here = SortedSet::from([lab.image()]);
     let result = wait(lab.engine().check_room(&here)).await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
 

@@ -1,12 +1,10 @@
 //! The contract of every world's update locks.
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use boardkeeper::port::{LockError, Locks};
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::{AppId, Force, LockHolders, LockState as State, ServiceKey};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{sleep, timeout};
@@ -37,14 +35,14 @@ fn key(service: &str) -> ServiceKey {
     ServiceKey::new(APP, service)
 }
 
-fn names(services: &[&str]) -> BTreeSet<String> {
+fn names(services: &[&str]) -> SortedSet<String> {
     services.iter().map(|it| (*it).to_owned()).collect()
 }
 
 async fn look(world: &impl Fixture) -> Option<State> {
     world
         .locks()
-        .observe(&LiteMap::from_iter([(APP, LockHolders::All), (AppId(8), LockHolders::All)]))
+        .observe(&SortedMap::from_iter([(APP, LockHolders::All), (AppId(8), LockHolders::All)]))
         .await
         .unwrap()
         .remove(&APP)
@@ -53,7 +51,7 @@ async fn look(world: &impl Fixture) -> Option<State> {
 /// A lock that no process took is not held.
 pub(crate) async fn there_are_none_at_first(world: impl Fixture) {
     assert_eq!(look(&world).await, None);
-    assert_eq!(world.locks().apps().await, Ok(BTreeSet::new()));
+    assert_eq!(world.locks().apps().await, Ok(SortedSet::new()));
     world.locks().release(APP).await.unwrap();
     world.locks().expect_hand_over(&key("a")).await.unwrap();
 }
@@ -77,7 +75,7 @@ pub(crate) async fn what_is_taken_is_ours_until_released(world: impl Fixture) {
 pub(crate) async fn a_lock_of_a_service_holds_up_the_app(world: impl Fixture) {
     for file in ["updates.lock", "resin-updates.lock", "my-updates.lock"] {
         world.makes(&key("b"), file);
-        assert_eq!(world.locks().apps().await, Ok(BTreeSet::from([APP])));
+        assert_eq!(world.locks().apps().await, Ok(SortedSet::from([APP])));
         let seen = look(&world).await;
         let held = seen.and_then(|it| if let State::Held(held) = it { Some(held) } else { None }).unwrap();
         assert_eq!(held.service, "b");
@@ -133,7 +131,7 @@ pub(crate) async fn the_lock_of_a_service_that_runs_as_nobody_is_its_own(world: 
 pub(crate) async fn the_lock_of_a_service_that_is_gone_holds_up_nothing(world: impl Fixture) {
     world.makes(&key("gone"), "updates.lock");
     let seen = async |services: &[&str]| {
-        let holders = LiteMap::from_iter([(APP, LockHolders::Only(names(services)))]);
+        let holders = SortedMap::from_iter([(APP, LockHolders::Only(names(services)))]);
         world.locks().observe(&holders).await.unwrap().remove(&APP)
     };
     assert_eq!(seen(&["a"]).await, None);

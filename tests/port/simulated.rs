@@ -1,9 +1,10 @@
 //! The suites, on the simulator's ports: a simulated life proves something only if its world keeps the contract of the real
 //! one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use boardkeeper::port::{HistoryStore, Store, StoredState, ToolLock};
+use boardkeeper::sorted::SortedSet;
 use boardkeeper::state::{ContainerId, ImageRef, OutputStream, ServiceKey, VpnState};
 
 use crate::engine::{Lab, Thing};
@@ -47,7 +48,7 @@ impl crate::store::Fixture for World {
 /// A simulated directory of locks, and what else services keep there.
 struct Directory {
     sim: Sim,
-    others: std::cell::RefCell<BTreeMap<ServiceKey, BTreeSet<String>>>,
+    others: std::cell::RefCell<BTreeMap<ServiceKey, SortedSet<String>>>,
 }
 
 impl Directory {
@@ -219,7 +220,7 @@ impl Lab for Engine {
         });
     }
 
-    fn everything(&self) -> BTreeSet<String> {
+    fn everything(&self) -> SortedSet<String> {
         self.sim.with(|model| {
             let engine = &model.engine;
             let containers = engine.containers.values().map(|it| format!("container {} {:?}", it.view.name, it.view.phase));

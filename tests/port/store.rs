@@ -1,11 +1,9 @@
 //! The contract of every world's store.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use boardkeeper::port::{BootWindow, CursorCopy, HistoryStore, Record, Store, StoredLeases, StoredTargets, TargetTag};
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::history::{Cause, History, HistoryAction, HistoryEntry, HistoryNote, HistoryObject, HistoryOutcome};
 use boardkeeper::state::keys::KeptKey;
@@ -29,9 +27,9 @@ fn identity() -> Identity {
 }
 
 fn keys() -> Keys {
-    let generations = LiteMap::from_iter([(main_service(), 3)]);
+    let generations = SortedMap::from_iter([(main_service(), 3)]);
     let kept = KeptKey { app_uuid: "a".into(), key: Secret::new("0f1e2d3c4b5a69788796a5b4c3d2e1f0".into()) };
-    let kept = LiteMap::from_iter([(ServiceKey::new(AppId(2), "other"), kept)]);
+    let kept = SortedMap::from_iter([(ServiceKey::new(AppId(2), "other"), kept)]);
     Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations, kept }
 }
 
@@ -53,7 +51,7 @@ fn pin() -> ReleasePin {
 fn leases(seconds: u32) -> StoredLeases {
     let ends_up = Duration::from_millis(7_500);
     let lease = Lease { owner: "recorder".into(), reason: "recording".into(), seconds, ends_up, ends_secs: 1_795_443_722 };
-    let leases = LiteMap::from_iter([(AppId(1), LiteMap::from_iter([("recorder".into(), lease)]))]);
+    let leases = SortedMap::from_iter([(AppId(1), SortedMap::from_iter([("recorder".into(), lease)]))]);
     StoredLeases { boot_id: "this".into(), leases }
 }
 
@@ -67,15 +65,15 @@ pub(crate) fn target(document: &str) -> Target {
 }
 
 fn targeted(wanted: Option<&str>, good: Option<&str>) -> StoredTargets {
-    let pulled = BTreeSet::from([ImageRef::new("busybox"), ImageRef::new("r/app@sha256:ab")]);
-    StoredTargets { wanted: wanted.map(target), last_good: good.map(target), good_apps: LiteMap::new(), pulled }
+    let pulled = SortedSet::from([ImageRef::new("busybox"), ImageRef::new("r/app@sha256:ab")]);
+    StoredTargets { wanted: wanted.map(target), last_good: good.map(target), good_apps: SortedMap::new(), pulled }
 }
 
 async fn save_everything(store: &impl Store) {
     store.save(&Record::Identity(identity())).await.unwrap();
     store.save(&Record::Keys(keys())).await.unwrap();
     store.save(&Record::Targets(Box::new(targeted(Some("{}"), Some("{}"))))).await.unwrap();
-    store.save(&Record::Stopped(BTreeSet::from([main_service()]))).await.unwrap();
+    store.save(&Record::Stopped(SortedSet::from([main_service()]))).await.unwrap();
     store.save(&Record::Account(account(Some(1)))).await.unwrap();
     store.save(&Record::Pin(Some(pin()))).await.unwrap();
     store.save(&Record::Leases(leases(60))).await.unwrap();
@@ -93,7 +91,7 @@ pub(crate) async fn what_was_saved_comes_back(world: impl Fixture) {
     let memory = world.open().load().await.unwrap();
     assert_eq!((memory.identity, memory.keys), (Some(identity()), Some(keys())));
     assert_eq!(memory.targets, targeted(Some("{}"), Some("{}")));
-    assert_eq!(memory.stopped, BTreeSet::from([main_service()]));
+    assert_eq!(memory.stopped, SortedSet::from([main_service()]));
     assert_eq!((memory.account, memory.pin), (Some(account(Some(1))), Some(pin())));
     assert_eq!(world.open().account().await.unwrap(), Some(account(Some(1))));
     assert_eq!((memory.leases, memory.boot_window), (leases(60), boot_window()));
@@ -135,7 +133,7 @@ pub(crate) async fn the_last_one_counts(world: impl Fixture) {
         store.save(&Record::Targets(Box::new(targeted(wanted, good)))).await.unwrap();
         assert_eq!(world.open().load().await.unwrap().targets, targeted(wanted, good));
     }
-    store.save(&Record::Stopped(BTreeSet::new())).await.unwrap();
+    store.save(&Record::Stopped(SortedSet::new())).await.unwrap();
     store.save(&Record::Pin(None)).await.unwrap();
     store.save(&Record::Leases(leases(90))).await.unwrap();
     assert_eq!(world.open().load().await.unwrap().leases, leases(90));
@@ -179,7 +177,7 @@ pub(crate) async fn what_is_written_to_flash_is_counted(world: impl Fixture) {
         (Record::Keys(keys()), FlashPurpose::Keys, true),
         (Record::Targets(Box::new(targeted(Some("{}"), None))), FlashPurpose::Targets, true),
         (Record::TargetTag(tag), FlashPurpose::Targets, false),
-        (Record::Stopped(BTreeSet::from([main_service()])), FlashPurpose::Services, true),
+        (Record::Stopped(SortedSet::from([main_service()])), FlashPurpose::Services, true),
     ] {
         store.save(&record).await.unwrap();
         let now = store.flash_writes();

@@ -102,7 +102,7 @@ fn settled() -> World {
 
 fn has_image(world: &World, name: &str) {
     let image = boardkeeper::state::ImageRef::new(name);
-    let names = std::collections::BTreeSet::from([image.clone()]);
+    let names = boardkeeper::sorted::SortedSet::from([image.clone()]);
     let id = boardkeeper::state::ImageId(format!("sha256:{image}"));
     world.seen.borrow_mut().images.push(boardkeeper::state::Image { id, names, size_bytes: 1 });
 }

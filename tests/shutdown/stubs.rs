@@ -163,7 +163,7 @@ impl port::Cloud for World {
     async fn tags(&self, _: &CloudAccount) -> Result<Vec<boardkeeper::state::cloud::DeviceTag>, CloudError> {
         pending().await
     }
-    async fn set_tags(&self, _: &CloudAccount, _: &litemap::LiteMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, _: &CloudAccount, _: &boardkeeper::sorted::SortedMap<String, String>) -> Result<(), CloudError> {
         pending().await
     }
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {

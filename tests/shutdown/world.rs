@@ -1,16 +1,14 @@
 //! A device in memory: an engine that works, locks, and the simulator's power.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use boardkeeper::document;
 use boardkeeper::port::{self, CursorCopy, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState, TargetTag};
 use boardkeeper::reconcile::ReconcilerSettings;
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::cloud::AccountRecord;
 use boardkeeper::state::history::HistoryEntry;
 use boardkeeper::state::keys::DeviceAction;
@@ -35,7 +33,7 @@ pub(crate) const PULL: Duration = Duration::from_secs(600);
 pub(crate) struct World {
     pub(crate) power: power::Power,
     pub(crate) seen: RefCell<EngineSnapshot>,
-    pub(crate) locks: RefCell<LiteMap<AppId, LockState>>,
+    pub(crate) locks: RefCell<SortedMap<AppId, LockState>>,
     pub(crate) memory: RefCell<StoredState>,
     /// The actions that the engine got, and when.
     pub(crate) begun: RefCell<Vec<(Instant, String)>>,
@@ -62,7 +60,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let keys = Keys { device: key(), root: Secret::new("r".repeat(64)), generations: LiteMap::new(), kept: LiteMap::new() };
+        let keys =
+            Keys { device: key(), root: Secret::new("r".repeat(64)), generations: SortedMap::new(), kept: SortedMap::new() };
         Self {
             power: power::Power::new(),
             seen: RefCell::default(),
@@ -154,13 +153,13 @@ impl World {
             outcome: None,
             env: spec.config.env.clone().into(),
             restart: spec.config.restart,
-            shares: LiteMap::new(),
-            ports: std::collections::BTreeSet::new(),
+            shares: SortedMap::new(),
+            ports: boardkeeper::sorted::SortedSet::new(),
             is_port_taken: false,
             before_update: None,
             shares_since: None,
             is_orphaned: false,
-            volumes: std::collections::BTreeSet::new(),
+            volumes: boardkeeper::sorted::SortedSet::new(),
             restarts: 0,
             is_out_of_memory: false,
             started: None,
@@ -252,11 +251,11 @@ impl port::Engine for World {
         Ok(self.seen.borrow().clone())
     }
 
-    async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    async fn check_room(&self, _: &SortedSet<ImageRef>) -> Result<(), EngineError> {
         Ok(())
     }
 
-    async fn check_copies(&self, _: &BTreeSet<String>) -> Result<(), EngineError> {
+    async fn check_copies(&self, _: &SortedSet<String>) -> Result<(), EngineError> {
         unreachable!()
     }
     async fn execute(&self, action: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
@@ -264,7 +263,7 @@ impl port::Engine for World {
         match action {
             EngineAction::Pull(image) => {
                 sleep(PULL).await;
-                let names = BTreeSet::from([image.clone()]);
+                let names = SortedSet::from([image.clone()]);
                 self.seen.borrow_mut().images.push(Image { id: image_id(image), names, size_bytes: 1 });
             }
             EngineAction::Create(spec) => {
@@ -380,15 +379,15 @@ impl port::HistoryStore for World {
 }
 
 impl port::Locks for World {
-    async fn observe(&self, _: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, LockState>, LockError> {
+    async fn observe(&self, _: &SortedMap<AppId, LockHolders>) -> Result<SortedMap<AppId, LockState>, LockError> {
         Ok(self.locks.borrow().clone())
     }
 
-    async fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
+    async fn apps(&self) -> Result<SortedSet<AppId>, LockError> {
         Ok(self.locks.borrow().keys().copied().collect())
     }
 
-    async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+    async fn take(&self, app: AppId, services: &SortedSet<String>, force: Force) -> Result<(), LockError> {
         let mut locks = self.locks.borrow_mut();
         match locks.get(&app) {
             Some(LockState::Held(held) | LockState::Both(held)) if force == Force::No => Err(LockError::Held(held.clone())),

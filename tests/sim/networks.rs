@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::config::{NetworkMode, RestartPolicy};
 use boardkeeper::state::network::{AddressPool, NetworkAttachment};
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, AppId, ContainerId, NetworkConfig, Service, ServiceKey};
-use litemap::LiteMap;
 use tokio::time::sleep;
 
 use crate::clients::ApiCall;
@@ -23,7 +23,7 @@ fn networked(image: &str, strategy: Strategy) -> App {
         it.strategy = strategy;
         it.config.networks.insert("default".to_owned(), NetworkAttachment::default());
     });
-    let networks = LiteMap::from_iter([("default".to_owned(), NetworkConfig::default())]);
+    let networks = SortedMap::from_iter([("default".to_owned(), NetworkConfig::default())]);
     App { networks, ..app(1, [("web", web)]) }
 }
 
@@ -59,7 +59,7 @@ fn asks_for(subnet: &str) -> App {
     let asking = with("r/asking:1", |it| drop(it.config.networks.insert("b".to_owned(), NetworkAttachment::default())));
     let pool = AddressPool { subnet: subnet.to_owned(), ..AddressPool::default() };
     let b = NetworkConfig { ipam: vec![pool], ..NetworkConfig::default() };
-    let networks = LiteMap::from_iter([("a".to_owned(), NetworkConfig::default()), ("b".to_owned(), b)]);
+    let networks = SortedMap::from_iter([("a".to_owned(), NetworkConfig::default()), ("b".to_owned(), b)]);
     App { networks, ..app(1, [("asking", asking), ("plain", plain)]) }
 }
 

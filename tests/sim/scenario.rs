@@ -1,16 +1,15 @@
 //! Scripted scenarios, and the fault-free world in which they run.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, Dependency, Service};
-use litemap::LiteMap;
 use tokio::time::{Instant, sleep};
 
 use crate::clients::ApiCall;
@@ -36,8 +35,8 @@ pub(crate) fn release(version: u32) -> [App; 1] {
 }
 
 /// One dependency.
-pub(crate) fn on(name: &str, dependency: Dependency) -> LiteMap<String, Dependency> {
-    LiteMap::from_iter([(name.to_owned(), dependency)])
+pub(crate) fn on(name: &str, dependency: Dependency) -> SortedMap<String, Dependency> {
+    SortedMap::from_iter([(name.to_owned(), dependency)])
 }
 
 /// A service that runs an image, and something else about it.
@@ -160,7 +159,7 @@ impl Scenario {
     pub(crate) fn alive(&self) -> Vec<String> {
         self.sim.with(|model| {
             let alive = model.engine.ours().filter(|it| it.view.phase.is_alive());
-            alive.map(|it| it.view.key.service.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+            alive.map(|it| it.view.key.service.clone()).collect::<SortedSet<_>>().into_iter().collect()
         })
     }
 

@@ -103,13 +103,12 @@ pub(crate) mod targets;
 pub(crate) mod windows;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::{AppId, Connectivity, Current, EngineTime, LockHolders, Status};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -461,7 +460,7 @@ impl Model {
             volumes: seen.volumes,
             snapshots: seen.snapshots,
             data: self.kept_data(),
-            locks: LiteMap::new(),
+            locks: SortedMap::new(),
             leases: self.lasting_leases(),
             windows: boardkeeper::state::ClosedWindows::default(),
             booted_secs: self.booted_secs(),
@@ -469,11 +468,11 @@ impl Model {
             boot_waits: self.awaiting(),
             reboot_request_file: self.power.with(|it| it.boot_wanted.clone()),
             out_of_space: false,
-            failing: BTreeSet::new(),
-            stopped_lately: BTreeSet::new(),
-            hooks: LiteMap::new(),
+            failing: SortedSet::new(),
+            stopped_lately: SortedSet::new(),
+            hooks: SortedMap::new(),
         };
-        let mut all: LiteMap<AppId, LockHolders> =
+        let mut all: SortedMap<AppId, LockHolders> =
             self.targets.wanted.apps.keys().map(|app| (*app, LockHolders::default())).collect();
         for (app, name, _) in self.targets.wanted.services() {
             all.entry(app.id).or_default().add(name);

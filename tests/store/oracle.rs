@@ -1,14 +1,12 @@
 //! What may be found after a power cut: what was acknowledged, or what was being saved.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use litemap::LiteMap;
-
 use boardkeeper::linux::store::{FORMAT, Store};
 use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTag};
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::keys::KeptKey;
@@ -35,14 +33,14 @@ pub(crate) struct Allowed {
     pin: Vec<Option<ReleasePin>>,
     keys: Vec<Option<Keys>>,
     targets: Vec<StoredTargets>,
-    stopped: Vec<BTreeSet<ServiceKey>>,
-    awaiting: Vec<LiteMap<ContainerId, String>>,
+    stopped: Vec<SortedSet<ServiceKey>>,
+    awaiting: Vec<SortedMap<ContainerId, String>>,
     trial: Vec<Option<StartCount>>,
     boot_config: Vec<BootConfigRecord>,
     local_mode: Vec<LocalModeRecord>,
-    failed_releases: Vec<LiteMap<AppId, FailedRelease>>,
+    failed_releases: Vec<SortedMap<AppId, FailedRelease>>,
     target_trial: Vec<TargetTrialRecord>,
-    kept_data: Vec<LiteMap<AppId, KeptData>>,
+    kept_data: Vec<SortedMap<AppId, KeptData>>,
     /// Every ETag that was saved once. Which one is found, if any, makes no difference.
     tags: Vec<TargetTag>,
     /// Bytes that could not be read, and must be somewhere still.
@@ -146,13 +144,13 @@ impl Allowed {
             "pin.json" => self.pin = vec![None],
             "keys.json" => self.keys = vec![None],
             "targets.json" => self.targets = vec![StoredTargets::default()],
-            "stopped.json" => self.stopped = vec![BTreeSet::new()],
-            "awaiting-boot.json" => self.awaiting = vec![LiteMap::new()],
+            "stopped.json" => self.stopped = vec![SortedSet::new()],
+            "awaiting-boot.json" => self.awaiting = vec![SortedMap::new()],
             "trial.json" => self.trial = vec![None],
             "boot-file.json" => self.boot_config = vec![BootConfigRecord::default()],
             "target-trial.json" => self.target_trial = vec![TargetTrialRecord::default()],
-            "failed-releases.json" => self.failed_releases = vec![LiteMap::new()],
-            "kept-data.json" => self.kept_data = vec![LiteMap::new()],
+            "failed-releases.json" => self.failed_releases = vec![SortedMap::new()],
+            "kept-data.json" => self.kept_data = vec![SortedMap::new()],
             "local-mode.json" => self.local_mode = vec![LocalModeRecord::default()],
             // There is a second copy.
             _ => (),
@@ -313,7 +311,7 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
                 .then(|| StartCount { document: format!("{n:064x}"), starts: 1 + u32::try_from(n % 6).unwrap() }),
         ),
         5 => {
-            let written: LiteMap<_, _> = (0..n % 3).map(|it| (format!("HOST_CONFIG_{it}"), n.to_string())).collect();
+            let written: SortedMap<_, _> = (0..n % 3).map(|it| (format!("HOST_CONFIG_{it}"), n.to_string())).collect();
             let rejected = n.is_multiple_of(2).then(|| written.clone());
             let boot_id = format!("boot {n}");
             Record::BootConfig(Box::new(BootConfigRecord { written, rejected, boot_id, ..BootConfigRecord::default() }))

@@ -8,16 +8,14 @@
 //!
 //! `KEEP=tests/data/state/NAME cargo test --test store -- --ignored leaves_a_state_for_later_versions`
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use litemap::LiteMap;
-
 use boardkeeper::document;
 use boardkeeper::linux::store::{self, AcceptedDocuments, FORMAT, Store};
 use boardkeeper::port::{CursorCopy, HistoryStore as _, Record, Store as _, StoredState, StoredTargets, TargetTag};
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::history::{FieldChange, HistoryAction, HistoryEntry, HistoryObject, HistoryOutcome, Requester};
@@ -56,7 +54,7 @@ fn open(dir: &Path) -> Store {
 /// A device in the middle of an update, with a record of every other kind.
 fn updating() -> StoredState {
     let main = ServiceKey::new(AppId(1), "main");
-    let settings = |value: &str| LiteMap::from_iter([("HOST_CONFIG_gpu_mem".to_owned(), value.to_owned())]);
+    let settings = |value: &str| SortedMap::from_iter([("HOST_CONFIG_gpu_mem".to_owned(), value.to_owned())]);
     StoredState {
         identity: Some(Identity { uuid: UUID.into() }),
         account: Some(AccountRecord {
@@ -71,17 +69,17 @@ fn updating() -> StoredState {
         keys: Some(Keys {
             device: Secret::new("d1".repeat(32)),
             root: Secret::new("e2".repeat(32)),
-            generations: LiteMap::from_iter([(main.clone(), 3)]),
-            kept: LiteMap::new(),
+            generations: SortedMap::from_iter([(main.clone(), 3)]),
+            kept: SortedMap::new(),
         }),
         targets: StoredTargets {
             wanted: Some(target("target-v3.json")),
             last_good: Some(target("target-v2.json")),
-            good_apps: LiteMap::new(),
-            pulled: BTreeSet::from([ImageRef::new("registry.test/v2/31:1")]),
+            good_apps: SortedMap::new(),
+            pulled: SortedSet::from([ImageRef::new("registry.test/v2/31:1")]),
         },
-        stopped: BTreeSet::from([main.clone()]),
-        awaiting: LiteMap::from_iter([(ContainerId("a0".repeat(32)), "boot 1".into())]),
+        stopped: SortedSet::from([main.clone()]),
+        awaiting: SortedMap::from_iter([(ContainerId("a0".repeat(32)), "boot 1".into())]),
         trial: Some(StartCount { document: "c3".repeat(32), starts: 2 }),
         boot_config: BootConfigRecord {
             written: settings("32"),
@@ -99,10 +97,10 @@ fn updating() -> StoredState {
                 ends: Some(SwitchEnd { boot_id: "boot 1".into(), uptime_secs: 100, length_secs: 7200, at_secs: 1_795_834_102 }),
             }),
             session: Some(LocalSession {
-                images: BTreeSet::from([ImageId(format!("sha256:{}", "b4".repeat(32)))]),
-                interrupted: BTreeSet::from([main]),
+                images: SortedSet::from([ImageId(format!("sha256:{}", "b4".repeat(32)))]),
+                interrupted: SortedSet::from([main]),
                 target: None,
-                pushed: BTreeSet::from([AppId(2)]),
+                pushed: SortedSet::from([AppId(2)]),
             }),
         },
         ..StoredState::default()
@@ -118,8 +116,8 @@ fn settled() -> StoredState {
         targets: StoredTargets {
             wanted: wanted.clone(),
             last_good: wanted,
-            good_apps: LiteMap::new(),
-            pulled: BTreeSet::new(),
+            good_apps: SortedMap::new(),
+            pulled: SortedSet::new(),
         },
         ..StoredState::default()
     }
@@ -152,14 +150,14 @@ fn on_trial() -> StoredState {
         targets: StoredTargets {
             wanted: Some(target("target-v3.json")),
             last_good: Some(target("target-2017.json")),
-            good_apps: LiteMap::from_iter([(AppId(1), target("target-v2.json"))]),
-            pulled: BTreeSet::new(),
+            good_apps: SortedMap::from_iter([(AppId(1), target("target-v2.json"))]),
+            pulled: SortedSet::new(),
         },
-        failed_releases: LiteMap::from_iter([
+        failed_releases: SortedMap::from_iter([
             (AppId(1), failed("f1", Some("19c48bcaffa860"), None, vec![db, web])),
             (AppId(2), failed("f2", None, Some("the agent ended 5 times in a row"), Vec::new())),
         ]),
-        kept_data: LiteMap::from_iter([
+        kept_data: SortedMap::from_iter([
             (AppId(1), kept("a1", false, &data)),
             (AppId(2), kept("a2", true, &[("data", DataState::PuttingBack)])),
         ]),
@@ -179,7 +177,7 @@ fn devices() -> [(&'static str, StoredState); 3] {
 fn cursors() -> LogCursors {
     let mut cursor = LogCursor::default();
     cursor.advance(OutputStream::Stderr, EngineTime(1_795_443_722_123_456_789));
-    let containers = LiteMap::from_iter([(ContainerId("a0".repeat(32)), cursor)]);
+    let containers = SortedMap::from_iter([(ContainerId("a0".repeat(32)), cursor)]);
     LogCursors { began: EngineTime(7), saves: 5, containers }
 }
 
@@ -253,7 +251,7 @@ async fn write(to: &Path) {
 }
 
 /// The files of a directory.
-fn files(dir: &Path) -> LiteMap<String, Vec<u8>> {
+fn files(dir: &Path) -> SortedMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|it| it.unwrap());
     entries.map(|it| (it.file_name().into_string().unwrap(), fs::read(it.path()).unwrap())).collect()
 }

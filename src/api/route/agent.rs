@@ -1,7 +1,6 @@
 //! What the agent knows and does.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -17,6 +16,7 @@ use crate::api::ApiRequest;
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::{ApiResponse, json};
 use crate::api::route::target_trial::TargetTrial;
+use crate::sorted::SortedSet;
 use crate::state::boot_config::{BootConfigProgress, BootConfigStatus};
 use crate::state::cloud::CloudStatus;
 use crate::state::history::History;
@@ -173,7 +173,7 @@ struct Trouble<'a> {
 #[derive(Serialize)]
 #[serde(tag = "held_by", rename_all = "lowercase")]
 enum Lock<'a> {
-    Agent { app_id: u32, services: &'a BTreeSet<String> },
+    Agent { app_id: u32, services: &'a SortedSet<String> },
     Service { app_id: u32, service: &'a str, path: &'a str, since: i64 },
     Lease { app_id: u32, owner: &'a str, reason: &'a str, seconds: u32, ends: String },
 }

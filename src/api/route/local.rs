@@ -8,7 +8,7 @@ use crate::api::ApiRequest;
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::body;
 use crate::api::response::{ApiResponse, failed, json};
-use crate::json::object::texts;
+use crate::json::object::{object, texts};
 use crate::request::{LocalModeRequest, Refusal, Request};
 use crate::state::local_mode::{LONGEST_LOCAL_MODE_SECS, LocalModeStatus};
 use crate::state::utc::utc;
@@ -50,7 +50,7 @@ pub(super) fn target_state(call: &ApiRequest) -> ApiResponse {
         true if call.callers.may_push() => pushed(&status.local_mode),
         // A service's key from elsewhere is none of a developer's.
         true => value!({}),
-        false => Value::Object(owners(&status, &call.callers)),
+        false => owners(&status, &call.callers),
     };
     let target = status.target.as_ref();
     let name = target.and_then(|it| it.name.as_deref()).unwrap_or(&status.device.name);
@@ -70,9 +70,10 @@ fn pushed(local: &LocalModeStatus) -> Value {
     part.get_mut("apps").map_or_else(|| value!({}), Value::take)
 }
 
-fn owners(status: &Status, callers: &AuthenticatedCallers) -> serde_json::Map<String, Value> {
+fn owners(status: &Status, callers: &AuthenticatedCallers) -> Value {
     let apps = status.target.iter().flat_map(|it| it.apps.values());
-    apps.filter(|it| callers.may_access(i64::from(it.id.0))).map(|app| (app.id.to_string(), owners_app(app))).collect()
+    let apps = apps.filter(|it| callers.may_access(i64::from(it.id.0)));
+    object(apps.map(|app| (app.id.to_string(), owners_app(app))))
 }
 
 fn owners_app(app: &App) -> Value {
@@ -81,10 +82,10 @@ fn owners_app(app: &App) -> Value {
         let id = if it.id == 0 { index + 1 } else { it.id as usize };
         (id.to_string(), owners_service(name, it))
     });
-    let names = |names: Vec<&String>| names.into_iter().map(|it| (it.clone(), value!({}))).collect::<serde_json::Map<_, _>>();
+    let names = |names: Vec<&String>| object(names.into_iter().map(|it| (it.clone(), value!({}))));
     value!({
         "name": app.name, "commit": app.commit, "releaseId": app.release_id,
-        "services": services.collect::<serde_json::Map<_, _>>(),
+        "services": object(services),
         "volumes": names(app.volumes.keys().collect()),
         "networks": names(app.networks.keys().collect()),
     })

@@ -5,13 +5,12 @@
 
 mod families;
 
-use litemap::LiteMap;
-
 use crate::api::ApiRequest;
 use crate::api::metrics_text::{MetricFamily, MetricValue, MetricsFormat, MetricsText};
 use crate::api::response::ApiResponse;
 use crate::api::route::streams::begin;
 use crate::request::StreamRequest;
+use crate::sorted::SortedMap;
 use crate::state::cloud::{CloudStatus, Registration};
 use crate::state::device::ServedConnection;
 use crate::state::host::{Capacity, HostMetrics};
@@ -102,7 +101,7 @@ fn reconciler(text: &mut MetricsText, status: &Status) {
 fn services(text: &mut MetricsText, status: &Status, may_see: impl Fn(&ServiceKey) -> bool) {
     let wanted = status.target.iter().flat_map(|it| it.apps.values());
     let wanted = wanted.flat_map(|app| app.services.keys().map(|name| (ServiceKey::new(app.id, name), false)));
-    let mut running: LiteMap<ServiceKey, bool> = wanted.collect();
+    let mut running: SortedMap<ServiceKey, bool> = wanted.collect();
     for container in &status.current.containers {
         *running.entry(container.key.clone()).or_default() |= container.phase == ContainerPhase::Running;
     }
@@ -112,7 +111,7 @@ fn services(text: &mut MetricsText, status: &Status, may_see: impl Fn(&ServiceKe
 }
 
 fn locks(text: &mut MetricsText, status: &Status, may_see: impl Fn(u32) -> bool) {
-    let mut held: LiteMap<(u32, &str), u64> = LiteMap::new();
+    let mut held: SortedMap<(u32, &str), u64> = SortedMap::new();
     for (app, lock) in &status.current.locks {
         let holders: &[&str] = match lock {
             LockState::Ours(_) => &["agent"],

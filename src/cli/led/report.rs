@@ -2,16 +2,15 @@
 
 use std::time::UNIX_EPOCH;
 
-use litemap::LiteMap;
 use serde::Serialize;
 
 use crate::cli::table::table;
 use crate::cli::tool::{ToolResult, ToolStop};
-use crate::json::object;
 use crate::linux::leds::LedError;
 use crate::linux::leds::class::LedSnapshot;
 use crate::linux::leds::gpio::{Direction, LineLevel};
 use crate::linux::leds::host::{LedHost, ListedLed};
+use crate::sorted::SortedMap;
 use crate::state::utc::utc;
 
 /// The layout version of the JSON.
@@ -60,10 +59,8 @@ pub(super) struct TestedLed {
     after_trigger: Option<String>,
     before_brightness: Option<u32>,
     after_brightness: Option<u32>,
-    #[serde(with = "object")]
-    before_settings: LiteMap<String, String>,
-    #[serde(with = "object")]
-    after_settings: LiteMap<String, String>,
+    before_settings: SortedMap<String, String>,
+    after_settings: SortedMap<String, String>,
     /// For a LED on a bare line, `input` or `output`; else null.
     before_direction: Option<String>,
     after_direction: Option<String>,
@@ -189,8 +186,8 @@ impl TestedLed {
             after_trigger: None,
             before_brightness: None,
             after_brightness: None,
-            before_settings: LiteMap::new(),
-            after_settings: LiteMap::new(),
+            before_settings: SortedMap::new(),
+            after_settings: SortedMap::new(),
             before_direction: None,
             after_direction: None,
             before_level: None,

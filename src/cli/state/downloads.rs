@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use serde::Deserialize;
 use tokio::time::Instant;
+
+use crate::sorted::SortedMap;
 
 /// The rate is the mean over so long: a registry sends in bursts.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -24,7 +25,7 @@ pub(super) struct Download {
 
 /// How many bytes of each image were here at which time.
 #[derive(Debug, Default)]
-pub(super) struct Rates(LiteMap<String, VecDeque<(Instant, u64)>>);
+pub(super) struct Rates(SortedMap<String, VecDeque<(Instant, u64)>>);
 
 impl Download {
     /// How far it is, in a line.

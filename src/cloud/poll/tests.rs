@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use litemap::LiteMap;
 use tokio::time::sleep;
 
 use super::*;
 use crate::port::CloudError;
+use crate::sorted::SortedMap;
 use crate::state::Device;
 use crate::state::cloud::TrafficPurpose;
 
@@ -309,6 +309,6 @@ async fn no_poll_is_sent_before_the_stored_state_is_loaded() {
 
 #[test]
 fn settings_of_a_document_lose_their_prefix() {
-    let expected = LiteMap::from_iter([("SUPERVISOR_POLL_INTERVAL".to_owned(), "60000".to_owned())]);
+    let expected = SortedMap::from_iter([("SUPERVISOR_POLL_INTERVAL".to_owned(), "60000".to_owned())]);
     assert_eq!(parsed(&documented("one", &[("SUPERVISOR_POLL_INTERVAL", "60000")])).config, expected);
 }

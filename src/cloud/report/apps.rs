@@ -5,20 +5,19 @@
 //! keeps it as the running one until the new one is complete. A release that this device rejects, or that failed on trial, is
 //! reported beside the one that stays in force. What the other troubles are has no field in the cloud.
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::app_status::{AppStatus, ServiceStatus};
 use crate::state::cloud::{AppReport, ReleaseReport, ServiceReport};
 use crate::state::{App, EngineState, ReleaseTrial, Service, Status};
 
 /// The apps, by uuid. None in local mode, where the apps are not the cloud's, and none while the engine does not answer: then
 /// what the cloud has of them stays.
-pub(super) fn app_reports(status: &Status) -> LiteMap<String, AppReport> {
+pub(super) fn app_reports(status: &Status) -> SortedMap<String, AppReport> {
     if status.access.local_mode || status.engine != EngineState::Up {
-        return LiteMap::new();
+        return SortedMap::new();
     }
     let apps = status.target.iter().flat_map(|it| it.apps.values()).filter(|it| has_cloud_uuid(it));
-    let mut reports: LiteMap<_, _> = apps.map(|app| (app.uuid.clone(), report(status, app))).collect();
+    let mut reports: SortedMap<_, _> = apps.map(|app| (app.uuid.clone(), report(status, app))).collect();
     for (app, commit) in &status.rejected_releases {
         let releases = &mut reports.entry(app.clone()).or_default().releases;
         releases.entry(commit.clone()).or_insert_with(|| given_up("rejected"));
@@ -41,7 +40,7 @@ fn has_cloud_uuid(app: &App) -> bool {
 }
 
 fn given_up(update_status: &'static str) -> ReleaseReport {
-    ReleaseReport { update_status: Some(update_status), services: LiteMap::new() }
+    ReleaseReport { update_status: Some(update_status), services: SortedMap::new() }
 }
 
 fn report(status: &Status, app: &App) -> AppReport {
@@ -54,6 +53,6 @@ fn report(status: &Status, app: &App) -> AppReport {
     let (services, update_status) = (seen.services().map(service).collect(), seen.update_status());
     AppReport {
         release_uuid: (update_status == "done").then(|| commit.clone()),
-        releases: LiteMap::from_iter([(commit.clone(), ReleaseReport { update_status: Some(update_status), services })]),
+        releases: SortedMap::from_iter([(commit.clone(), ReleaseReport { update_status: Some(update_status), services })]),
     }
 }

@@ -1,8 +1,7 @@
 //! The fields of the device, made from its status.
 
-use litemap::LiteMap;
-
 use super::apps;
+use crate::sorted::SortedMap;
 use crate::state::Status;
 use crate::state::cloud::{DeviceReport, ReportValue};
 use crate::state::host::Capacity;
@@ -31,7 +30,7 @@ pub(super) fn device_report(status: &Status) -> DeviceReport {
 }
 
 /// Fields, by their names.
-type Fields = LiteMap<&'static str, ReportValue>;
+type Fields = SortedMap<&'static str, ReportValue>;
 
 fn identity(status: &Status) -> impl Iterator<Item = (&'static str, ReportValue)> {
     let device = &status.device;

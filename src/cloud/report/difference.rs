@@ -1,8 +1,7 @@
 //! What is new of a report, and how urgent it is.
 
-use litemap::LiteMap;
-
 use super::device::METRICS;
+use crate::sorted::SortedMap;
 use crate::state::cloud::{AppReport, DeviceReport, ReportValue};
 
 /// A metric is reported when it has moved by its step since it was reported last: the smallest step that a person who looks at
@@ -108,7 +107,7 @@ fn has_crossed(acknowledged: &DeviceReport, wanted: &DeviceReport, name: &str, v
     before.abs_diff(*now) >= step.max(1).unsigned_abs()
 }
 
-fn without_progress(apps: &LiteMap<String, AppReport>) -> LiteMap<String, AppReport> {
+fn without_progress(apps: &SortedMap<String, AppReport>) -> SortedMap<String, AppReport> {
     let mut apps = apps.clone();
     let releases = apps.iter_mut().flat_map(|(_, it)| it.releases.iter_mut());
     for (_, service) in releases.flat_map(|(_, it)| it.services.iter_mut()) {

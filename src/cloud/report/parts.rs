@@ -4,9 +4,8 @@
 //! device's fields, then each app, then what was refused of these by halves. The apps that a report mentions are all that the
 //! cloud takes the device to have, so at the end all that it accepted of them is sent once more together.
 
-use litemap::LiteMap;
-
 use super::refusals::Part;
+use crate::sorted::SortedMap;
 use crate::state::cloud::{AppReport, DeviceReport, ReleaseReport, ReportValue, ServiceReport};
 
 /// The status with which the cloud refuses a device that it does not have. It also has it for releases and images that it does
@@ -41,7 +40,7 @@ pub(super) async fn take_apart<S>(report: DeviceReport, refusal: (u16, String), 
 where
     S: AsyncFnMut(DeviceReport) -> ReportAnswer,
 {
-    let mut parts = Parts { send, known_apps: LiteMap::new(), outcome: ReportOutcome::default() };
+    let mut parts = Parts { send, known_apps: SortedMap::new(), outcome: ReportOutcome::default() };
     let failed = parts.take_apart(report, refusal, probe).await.err();
     ReportOutcome { failed, ..parts.outcome }
 }
@@ -58,7 +57,7 @@ type Interrupted = String;
 struct Parts<S> {
     send: S,
     /// The apps that the cloud takes the device to have.
-    known_apps: LiteMap<String, AppReport>,
+    known_apps: SortedMap<String, AppReport>,
     outcome: ReportOutcome,
 }
 
@@ -85,8 +84,8 @@ impl<S: AsyncFnMut(DeviceReport) -> ReportAnswer> Parts<S> {
         self.take_apps_apart(apps).await
     }
 
-    async fn take_apps_apart(&mut self, apps: LiteMap<String, AppReport>) -> Result<(), Interrupted> {
-        let mut accepted = LiteMap::new();
+    async fn take_apps_apart(&mut self, apps: SortedMap<String, AppReport>) -> Result<(), Interrupted> {
+        let mut accepted = SortedMap::new();
         for (uuid, app) in apps {
             match self.try_app(&uuid, app.clone()).await? {
                 Ok(()) => drop(accepted.insert(uuid, app)),
@@ -116,7 +115,7 @@ impl<S: AsyncFnMut(DeviceReport) -> ReportAnswer> Parts<S> {
         for (commit, release) in releases {
             let app_of = |services| AppReport {
                 release_uuid: release_uuid.clone().filter(|it| *it == commit),
-                releases: LiteMap::from_iter([(
+                releases: SortedMap::from_iter([(
                     commit.clone(),
                     ReleaseReport { update_status: release.update_status, services },
                 )]),
@@ -128,7 +127,7 @@ impl<S: AsyncFnMut(DeviceReport) -> ReportAnswer> Parts<S> {
                 merge(&mut rest, whole);
                 continue;
             };
-            if let Err((_, why)) = self.try_app(uuid, app_of(LiteMap::new())).await? {
+            if let Err((_, why)) = self.try_app(uuid, app_of(SortedMap::new())).await? {
                 refused.push((Part::Release(uuid.to_owned(), commit), why));
                 continue;
             }
@@ -158,10 +157,10 @@ impl<S: AsyncFnMut(DeviceReport) -> ReportAnswer> Parts<S> {
     }
 
     async fn try_app(&mut self, uuid: &str, app: AppReport) -> Result<Result<(), Refusal>, Interrupted> {
-        self.try_apps(LiteMap::from_iter([(uuid.to_owned(), app)])).await
+        self.try_apps(SortedMap::from_iter([(uuid.to_owned(), app)])).await
     }
 
-    async fn try_apps(&mut self, apps: LiteMap<String, AppReport>) -> Result<Result<(), Refusal>, Interrupted> {
+    async fn try_apps(&mut self, apps: SortedMap<String, AppReport>) -> Result<Result<(), Refusal>, Interrupted> {
         if apps.is_empty() {
             return Ok(Ok(()));
         }

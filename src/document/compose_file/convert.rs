@@ -4,10 +4,8 @@
 //! variables become an environment, secrets and configs become mounts, `deploy.resources` becomes limits. What nothing stands
 //! for is left to the readers, which warn of every field that they do not know.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use litemap::LiteMap;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -16,7 +14,8 @@ use super::load::Loader;
 use super::merge::{self, RELEASE_LABELS};
 use super::yaml::{Node, Place, Yaml};
 use crate::document::at::{path_of, quoted};
-use crate::json::object::texts;
+use crate::json::object::{object, texts};
+use crate::sorted::{SortedMap, SortedSet};
 
 mod deploy;
 mod files;
@@ -25,7 +24,7 @@ mod files;
 pub(super) struct Converter<'c, 'l> {
     loader: &'c mut Loader<'l>,
     variables: &'c Environment,
-    places: LiteMap<String, Place>,
+    places: SortedMap<String, Place>,
     secrets: Node,
     configs: Node,
 }
@@ -33,11 +32,11 @@ pub(super) struct Converter<'c, 'l> {
 impl<'c, 'l> Converter<'c, 'l> {
     pub(super) fn new(loader: &'c mut Loader<'l>, variables: &'c Environment) -> Self {
         let nothing = || Node::of_map(Place::default(), Vec::new());
-        Self { loader, variables, places: LiteMap::new(), secrets: nothing(), configs: nothing() }
+        Self { loader, variables, places: SortedMap::new(), secrets: nothing(), configs: nothing() }
     }
 
     /// The places of paths in the JSON, as messages show them.
-    pub(super) fn places(self) -> LiteMap<String, String> {
+    pub(super) fn places(self) -> SortedMap<String, String> {
         let shown = |(path, place)| (path, self.loader.shown(place));
         self.places.into_iter().map(shown).collect()
     }
@@ -94,10 +93,9 @@ impl<'c, 'l> Converter<'c, 'l> {
                 let names = ["services", "environment", "labels", RELEASE_LABELS];
                 let names = path.rsplit('.').next().is_some_and(|it| names.contains(&it));
                 let entries = entries.into_iter().filter(|(key, _)| names || !key.starts_with("x-") || key == files::CONTENTS);
-                entries
-                    .map(|(key, it)| (path_of(path, &key), key, it))
-                    .map(|(path, key, it)| (key, self.json(&path, it)))
-                    .collect()
+                object(
+                    entries.map(|(key, it)| (path_of(path, &key), key, it)).map(|(path, key, it)| (key, self.json(&path, it))),
+                )
             }
         }
     }
@@ -113,8 +111,8 @@ impl<'c, 'l> Converter<'c, 'l> {
     }
 
     /// Named volumes, and the engine's names of those that others made.
-    fn volumes(&mut self, node: Option<Node>) -> (Option<Node>, LiteMap<String, String>) {
-        let mut external = LiteMap::new();
+    fn volumes(&mut self, node: Option<Node>) -> (Option<Node>, SortedMap<String, String>) {
+        let mut external = SortedMap::new();
         let Some(mut node) = node else { return (None, external) };
         if let Some(entries) = node.map_mut() {
             let mut own = Vec::new();
@@ -155,7 +153,7 @@ impl<'c, 'l> Converter<'c, 'l> {
     /// The services of the profiles that are active.
     fn services(&mut self, mut node: Node) -> Node {
         let active = self.variables.get("COMPOSE_PROFILES").map_or("", String::as_str);
-        let active: BTreeSet<&str> = active.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+        let active: SortedSet<&str> = active.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
         let place = node.place;
         let all = node.map_mut().map(std::mem::take).unwrap_or_default();
         let any = !all.is_empty();
@@ -227,7 +225,7 @@ impl<'c, 'l> Converter<'c, 'l> {
             Some(Yaml::Null) | None => Vec::new(),
             Some(_) => files.iter().collect(),
         };
-        let mut all: LiteMap<String, Node> = LiteMap::new();
+        let mut all: SortedMap<String, Node> = SortedMap::new();
         for item in items {
             let long = matches!(item.value, Yaml::Map(_));
             let Some(file) = (if long { item.key("path") } else { Some(item) }).and_then(Node::text) else {

@@ -6,12 +6,11 @@
 
 use std::cell::RefCell;
 
-use litemap::LiteMap;
-
 use super::interpolate::{Variables, substitute};
+use crate::sorted::SortedMap;
 
 /// Names and values.
-pub(super) type Environment = LiteMap<String, String>;
+pub(super) type Environment = SortedMap<String, String>;
 
 /// Whether variables in values are replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

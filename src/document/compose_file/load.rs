@@ -3,11 +3,8 @@
 //! The result is one tree in which every variable is replaced, every path is absolute, and every value knows its place.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-
-use litemap::LiteMap;
 
 use super::dotenv::{Environment, Syntax};
 use super::interpolate::{Variables, in_a_line, substitute};
@@ -15,6 +12,7 @@ use super::merge::RELEASE_LABELS;
 use super::yaml::{MergeTag, Node, Place, Yaml};
 use super::{Budget, ReadFile, dotenv, merge, paths, yaml};
 use crate::document::at::{Diagnostics, path_of, quoted};
+use crate::sorted::{SortedMap, SortedSet};
 
 /// Files that a project may be made of. Each is read and watched.
 const FILES: usize = 64;
@@ -32,16 +30,16 @@ const SECTIONS: [&str; 5] = ["services", "networks", "volumes", "secrets", "conf
 pub(super) struct Loader<'l> {
     read: &'l mut ReadFile<'l>,
     /// Every file that was asked for, missing ones too.
-    pub(super) asked: BTreeSet<PathBuf>,
+    pub(super) asked: SortedSet<PathBuf>,
     /// The names of files as messages show them, by [`Place::file`].
     shown: Vec<String>,
     project: PathBuf,
     home: Option<String>,
     budget: Budget,
     /// Files that services extend, by path.
-    extended: LiteMap<PathBuf, Rc<Node>>,
+    extended: SortedMap<PathBuf, Rc<Node>>,
     /// Variables without a value that a warning was given for.
-    unset: BTreeSet<String>,
+    unset: SortedSet<String>,
     pub(super) notes: &'l Diagnostics,
 }
 
@@ -81,13 +79,13 @@ impl<'l> Loader<'l> {
     pub(super) fn new(project: &Path, home: Option<&str>, notes: &'l Diagnostics, read: &'l mut ReadFile<'l>) -> Self {
         Self {
             read,
-            asked: BTreeSet::new(),
+            asked: SortedSet::new(),
             shown: Vec::new(),
             project: project.to_owned(),
             home: home.map(str::to_owned),
             budget: Budget::default(),
-            extended: LiteMap::new(),
-            unset: BTreeSet::new(),
+            extended: SortedMap::new(),
+            unset: SortedSet::new(),
             notes,
         }
     }

@@ -2,11 +2,8 @@
 //!
 //! Maps are merged key by key and lists are joined, except where the compose specification has another rule for a field.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
-
 use super::yaml::{MergeTag, Node, Yaml};
+use crate::sorted::{SortedMap, SortedSet};
 
 /// How a field is merged, where it is neither of the general ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +136,7 @@ fn general(lower: Node, upper: Node) -> Node {
 /// Both lists, each text once.
 fn joined(lower: Node, upper: Node) -> Node {
     let place = upper.place;
-    let mut texts = BTreeSet::new();
+    let mut texts = SortedSet::new();
     let mut all = items(lower);
     all.extend(items(upper));
     all.retain(|it| it.scalar().is_none_or(|text| texts.insert(text)));
@@ -178,7 +175,7 @@ fn as_names(node: Node) -> Node {
 fn by_target(lower: Node, upper: Node) -> Node {
     let place = upper.place;
     let mut all = items(lower);
-    let mut known: LiteMap<_, _> = all.iter().enumerate().map(|(at, it)| (target(it), at)).collect();
+    let mut known: SortedMap<_, _> = all.iter().enumerate().map(|(at, it)| (target(it), at)).collect();
     for item in items(upper) {
         if let Some(at) = known.get(&target(&item)) {
             all[*at] = item;

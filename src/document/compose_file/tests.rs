@@ -12,7 +12,7 @@ use crate::state::config::{Mount, MountMode, NetworkMode, Propagation, RestartPo
 use crate::state::{Condition, Service};
 
 /// A project in `/srv/My App`.
-pub(super) struct Files(LiteMap<PathBuf, Vec<u8>>, Environment);
+pub(super) struct Files(SortedMap<PathBuf, Vec<u8>>, Environment);
 
 impl Files {
     pub(super) fn new(files: &[(&str, &str)]) -> Self {

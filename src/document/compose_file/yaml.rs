@@ -4,12 +4,11 @@
 //! zero. An alias is replaced by a copy of its anchor's node, and every copy counts, so that a short text cannot grow into one
 //! that fills the memory.
 
-use std::collections::BTreeSet;
-
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use serde_json::Number;
 
 use super::Budget;
+use crate::sorted::SortedSet;
 
 /// Nodes that lie within each other. A compose file needs ten; `serde_json` has a limit of 128.
 const DEPTH: usize = 64;
@@ -163,7 +162,7 @@ impl<'t> Reader<'_, 't> {
     fn map(&mut self, place: Place, merge: MergeTag, depth: usize) -> Result<Measured, YamlError> {
         let mut all = Measured { node: Node { place, value: Yaml::Null, merge }, nodes: 1, bytes: 0 };
         let mut own: Vec<(String, Node)> = Vec::new();
-        let mut keys = BTreeSet::new();
+        let mut keys = SortedSet::new();
         let mut merged: Vec<Node> = Vec::new();
         loop {
             let (event, at) = self.next()?;
@@ -194,7 +193,7 @@ impl<'t> Reader<'_, 't> {
 }
 
 /// Adds what a merge key names: maps whose keys count where the map itself has none.
-fn merge_in(own: &mut Vec<(String, Node)>, keys: &mut BTreeSet<String>, node: Node) -> Result<(), YamlError> {
+fn merge_in(own: &mut Vec<(String, Node)>, keys: &mut SortedSet<String>, node: Node) -> Result<(), YamlError> {
     let place = node.place;
     match node.value {
         Yaml::Map(entries) => {

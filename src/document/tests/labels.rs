@@ -1,8 +1,7 @@
 //! Labels that only a supervisor sets.
 
-use litemap::LiteMap;
-
 use super::*;
+use crate::sorted::SortedMap;
 
 #[test]
 fn a_document_cannot_give_the_labels_that_only_a_supervisor_gives() {
@@ -12,7 +11,7 @@ fn a_document_cannot_give_the_labels_that_only_a_supervisor_gives() {
         "networks": {"back": {"labels": given}}, "volumes": {"data": {"labels": given}}}}}}}});
     let parsed = parse(&document.to_string(), None).unwrap();
     let app = app(&parsed, 1);
-    let mine = LiteMap::from_iter([("mine".to_owned(), "yes".to_owned())]);
+    let mine = SortedMap::from_iter([("mine".to_owned(), "yes".to_owned())]);
     assert_eq!(
         [
             &app.services[&"main".to_owned()].config.labels,

@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use litemap::LiteMap;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::board::{AvailableLeds, KernelChip, KernelLed, LedFunction};
 use crate::linux::read_small;
+use crate::sorted::{SortedMap, sort};
 
 /// Reads `<root>/sys`. What cannot be read is left out.
 pub fn read_leds(root: &Path) -> AvailableLeds {
@@ -71,7 +71,7 @@ fn unwritable(dir: &Path, max_brightness: Option<u32>) -> Option<String> {
 
 /// The GPIO chips, each once, by the device that owns it: newer kernels list a chip up to three times.
 fn read_chips(root: &Path) -> Vec<KernelChip> {
-    let mut chips: LiteMap<String, Option<String>> = LiteMap::new();
+    let mut chips: SortedMap<String, Option<String>> = SortedMap::new();
     for class in ["sys/bus/gpio/devices", "sys/class/gpio"] {
         let class = root.join(class);
         for name in names(&class).into_iter().filter(|it| is_chip(it)) {
@@ -102,7 +102,7 @@ fn is_chip(name: &str) -> bool {
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
+    sort(&mut names);
     names
 }
 

@@ -1,11 +1,11 @@
 //! What the cloud is sent, and what it answers, in JSON.
 
-use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::json::object::texts;
+use crate::json::object::{object, texts};
 use crate::linux::escaped;
+use crate::sorted::SortedMap;
 use crate::state::Secret;
 use crate::state::cloud::{
     AppReport, CloudLogLine, DeviceReport, DeviceTag, LogSource, RegistrationForm, ReleasePin, ReleaseReport, ReportValue,
@@ -102,10 +102,9 @@ pub(super) fn new_key(key: &Secret) -> Vec<u8> {
 
 /// A report of the device of this uuid.
 pub(super) fn report(uuid: &str, report: &DeviceReport) -> Vec<u8> {
-    let mut fields: Map<_, _> = report.fields.iter().map(|(name, it)| ((*name).to_owned(), value(it))).collect();
+    let mut fields = object(report.fields.iter().map(|(name, it)| ((*name).to_owned(), value(it))));
     if !report.apps.is_empty() {
-        let apps: Map<_, _> = report.apps.iter().map(|(uuid, it)| (uuid.clone(), app(it))).collect();
-        fields.insert("apps".to_owned(), Value::Object(apps));
+        fields["apps"] = object(report.apps.iter().map(|(uuid, it)| (uuid.clone(), app(it))));
     }
     json!({ uuid: fields }).to_string().into_bytes()
 }
@@ -125,8 +124,8 @@ fn app(report: &AppReport) -> Value {
     if let Some(uuid) = &report.release_uuid {
         fields.insert("release_uuid".to_owned(), json!(uuid));
     }
-    let releases: Map<_, _> = report.releases.iter().map(|(commit, it)| (commit.clone(), release(it))).collect();
-    fields.insert("releases".to_owned(), Value::Object(releases));
+    let releases = report.releases.iter().map(|(commit, it)| (commit.clone(), release(it)));
+    fields.insert("releases".to_owned(), object(releases));
     Value::Object(fields)
 }
 
@@ -139,7 +138,7 @@ fn release(report: &ReleaseReport) -> Value {
         // Null is sent too: it clears the progress of a download that has ended.
         (name.clone(), json!({ "image": it.image, "status": it.status, "download_progress": it.download_progress }))
     });
-    fields.insert("services".to_owned(), Value::Object(services.collect()));
+    fields.insert("services".to_owned(), object(services));
     Value::Object(fields)
 }
 
@@ -187,7 +186,7 @@ pub(super) fn tags(body: &[u8]) -> serde_json::Result<Vec<DeviceTag>> {
 }
 
 /// New values of tags.
-pub(super) fn new_tags(uuid: &str, tags: &LiteMap<String, String>) -> Vec<u8> {
+pub(super) fn new_tags(uuid: &str, tags: &SortedMap<String, String>) -> Vec<u8> {
     json!({ uuid: texts(tags) }).to_string().into_bytes()
 }
 

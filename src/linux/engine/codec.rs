@@ -2,7 +2,6 @@
 //!
 //! Each function calls what the engine's adapter itself calls, and adds nothing. The agent calls none of them.
 
-use litemap::LiteMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,6 +11,7 @@ use crate::linux::engine::logs::{Framing, LogParser};
 use crate::linux::engine::registry::manifest::{self, EngineMachine, ManifestKind};
 use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, resources, snapshots};
 use crate::port::EngineSnapshot;
+use crate::sorted::SortedMap;
 use crate::state::{ConfigHash, ContainerSpec, DownloadProgress, Origin, ServiceKey};
 
 /// An engine's responses.
@@ -76,19 +76,19 @@ pub fn create_request(spec: &ContainerSpec) -> String {
 
 /// The service that labels name, and the labels that are their owner's.
 #[must_use]
-pub fn service_and_labels(labels: &LiteMap<String, String>) -> (Option<ServiceKey>, LiteMap<String, String>) {
+pub fn service_and_labels(labels: &SortedMap<String, String>) -> (Option<ServiceKey>, SortedMap<String, String>) {
     (labels::service(labels), labels::of_owner(labels))
 }
 
 /// A name in a document, from one on the engine.
 #[must_use]
-pub fn name_in_document<'a>(name: &'a str, labels: &LiteMap<String, String>) -> &'a str {
+pub fn name_in_document<'a>(name: &'a str, labels: &SortedMap<String, String>) -> &'a str {
     labels::in_document(name, labels)
 }
 
 /// A container's environment.
 #[must_use]
-pub fn env(list: &[String]) -> LiteMap<String, String> {
+pub fn env(list: &[String]) -> SortedMap<String, String> {
     decode::env(list)
 }
 

@@ -3,15 +3,14 @@
 //!
 //! What cannot be told apart is left out: a requested MAC address looks like one the engine chose.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use serde_json::Value;
 
 use crate::linux::engine::connection::EngineFacts;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, Propagation, RestartPolicy};
 use crate::state::network::{ENGINE_NETWORK, NetworkAttachment};
 use crate::state::{AdoptedContainer, ContainerConfig, ContainerId, Namespace};
@@ -80,7 +79,7 @@ fn config(seen: &EngineJson, facts: &EngineFacts) -> ContainerConfig {
 }
 
 /// A container's environment, as a map. Of two values for a name the last one counts, as it does for the program.
-pub(super) fn env(list: &[String]) -> LiteMap<String, String> {
+pub(super) fn env(list: &[String]) -> SortedMap<String, String> {
     let pair = |it: &String| {
         let (name, value) = it.split_once('=').unwrap_or((it, ""));
         (name.to_owned(), value.to_owned())
@@ -156,7 +155,7 @@ fn rights(seen: &EngineJson, facts: &EngineFacts, rest: ContainerConfig) -> Cont
     let is = |name: &str| seen.is(&format!("/HostConfig/{name}"));
     let text = |name: &str| seen.some_text(&format!("/HostConfig/{name}"));
     let list = |name: &str| seen.texts(&format!("/HostConfig/{name}"));
-    let set = |name: &str| list(name).into_iter().collect::<BTreeSet<_>>();
+    let set = |name: &str| list(name).into_iter().collect::<SortedSet<_>>();
     ContainerConfig {
         init: is("Init"),
         restart: restart(seen),
@@ -186,17 +185,17 @@ fn rights(seen: &EngineJson, facts: &EngineFacts, rest: ContainerConfig) -> Cont
     }
 }
 
-fn capabilities(list: &[String]) -> BTreeSet<String> {
+fn capabilities(list: &[String]) -> SortedSet<String> {
     list.iter().map(|it| it.to_uppercase()).map(|it| it.trim_start_matches("CAP_").to_owned()).collect()
 }
 
 /// Security options, without labels: engines add some by themselves, and those of a document are dropped.
-fn security(mut all: BTreeSet<String>) -> BTreeSet<String> {
+fn security(mut all: SortedSet<String>) -> SortedSet<String> {
     all.retain(|it| !it.starts_with("label=") && !it.starts_with("label:"));
     all
 }
 
-fn devices(seen: &EngineJson) -> BTreeSet<String> {
+fn devices(seen: &EngineJson) -> SortedSet<String> {
     let device = |it: EngineJson| {
         format!("{}:{}:{}", it.text("/PathOnHost"), it.text("/PathInContainer"), it.text("/CgroupPermissions"))
     };
@@ -220,7 +219,7 @@ fn network_mode(mode: &str) -> NetworkMode {
 }
 
 /// The containers whose namespaces a container shares. A list entry names only the one of its network.
-pub(super) fn shares(seen: &EngineJson) -> LiteMap<Namespace, ContainerId> {
+pub(super) fn shares(seen: &EngineJson) -> SortedMap<Namespace, ContainerId> {
     let modes = [(Namespace::Network, "NetworkMode"), (Namespace::Pid, "PidMode"), (Namespace::Ipc, "IpcMode")];
     let owner = |(namespace, mode)| {
         let id = seen.text(&format!("/HostConfig/{mode}")).strip_prefix("container:")?;
@@ -247,8 +246,8 @@ fn attachment(seen: &Value, added: &[&str]) -> NetworkAttachment {
 }
 
 /// The published ports of a container, as they were requested.
-pub(super) fn ports(seen: &EngineJson) -> BTreeSet<Port> {
-    let mut all = BTreeSet::new();
+pub(super) fn ports(seen: &EngineJson) -> SortedSet<Port> {
+    let mut all = SortedSet::new();
     for (inside, bindings) in seen.fields("/HostConfig/PortBindings") {
         let (number, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
         let Ok(container) = number.parse() else { continue };
@@ -265,7 +264,7 @@ pub(super) fn ports(seen: &EngineJson) -> BTreeSet<Port> {
     all
 }
 
-fn mounts(seen: &EngineJson, labels: &Labels) -> BTreeSet<Mount> {
+fn mounts(seen: &EngineJson, labels: &Labels) -> SortedSet<Mount> {
     let bind = |from: &str, path: &str, access: MountMode, propagation: Propagation| {
         let path = path.to_owned();
         if from.starts_with('/') {
@@ -296,7 +295,7 @@ fn mounts(seen: &EngineJson, labels: &Labels) -> BTreeSet<Mount> {
 }
 
 /// tmpfs mounts, in either of the forms in which an engine takes them.
-fn tmpfs(seen: &EngineJson) -> LiteMap<String, String> {
+fn tmpfs(seen: &EngineJson) -> SortedMap<String, String> {
     let mounts = seen.items("/HostConfig/Mounts").filter(|it| it.text("/Type") == "tmpfs");
     let mounts = mounts.filter_map(|it| {
         let number = |name: &str| Some(it.number(name)).filter(|it| *it > 0);

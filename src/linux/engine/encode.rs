@@ -1,14 +1,13 @@
 //! The request that creates a container: only fields that API 1.41 knows.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::json::object::{self, texts};
+use crate::json::object::{object, texts};
 use crate::linux::engine::labels::{self, Labels};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, RestartPolicy, SERVICE_NAMESPACE};
 use crate::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
 use crate::state::{AppId, ContainerConfig, ContainerSpec, Volume};
@@ -17,22 +16,22 @@ use crate::state::{AppId, ContainerConfig, ContainerSpec, Volume};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct LaterEndpoint {
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    aliases: BTreeSet<String>,
+    #[serde(skip_serializing_if = "SortedSet::is_empty")]
+    aliases: SortedSet<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ipv4: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ipv6: Option<String>,
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    link_local: BTreeSet<String>,
+    #[serde(skip_serializing_if = "SortedSet::is_empty")]
+    link_local: SortedSet<String>,
 }
 
 /// Endpoints by the names of their networks on the engine.
-pub(super) type Endpoints = LiteMap<String, LaterEndpoint>;
+pub(super) type Endpoints = SortedMap<String, LaterEndpoint>;
 
 /// Endpoints as the label of a container has them.
 #[derive(Default, Serialize, Deserialize)]
-struct EndpointsLabel(#[serde(with = "object")] Endpoints);
+struct EndpointsLabel(Endpoints);
 
 /// The body of the request that creates a container. `base` is what its image gives, if that is known.
 pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> Value {
@@ -125,7 +124,7 @@ impl Fields {
 
 /// Names as an engine takes a set of them: an object with an empty object for each.
 fn keys(names: Vec<String>) -> Value {
-    names.into_iter().map(|name| (name, Value::Object(Map::new()))).collect()
+    object(names.into_iter().map(|name| (name, Value::Object(Map::new()))))
 }
 
 /// The networks a container is to be connected to once it exists.
@@ -235,18 +234,18 @@ fn anonymous(mount: &Mount) -> Option<String> {
 
 fn exposed(config: &ContainerConfig) -> Vec<String> {
     let published = config.ports.iter().map(|it| format!("{}/{}", it.container, it.protocol));
-    config.expose.iter().cloned().chain(published).collect::<BTreeSet<_>>().into_iter().collect()
+    config.expose.iter().cloned().chain(published).collect::<SortedSet<_>>().into_iter().collect()
 }
 
 fn bindings(spec: &ContainerSpec) -> Value {
-    let mut all = LiteMap::<_, Vec<Value>>::new();
+    let mut all = SortedMap::<_, Vec<Value>>::new();
     for port in &spec.config.ports {
         let host = spec.ports.get(port).copied().or(port.host);
         let host_port = host.map(|it| it.to_string()).unwrap_or_default();
         let binding = json!({"HostIp": port.host_ip, "HostPort": host_port});
         all.entry(format!("{}/{}", port.container, port.protocol)).or_default().push(binding);
     }
-    all.into_iter().collect()
+    object(all.into_iter().map(|(port, bindings)| (port, Value::Array(bindings))))
 }
 
 fn health(it: &HealthCheck) -> Value {
@@ -328,6 +327,6 @@ fn device(text: &str) -> Value {
     json!({"PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": parts.next().unwrap_or("rwm")})
 }
 
-fn list(set: &BTreeSet<String>) -> Value {
+fn list(set: &SortedSet<String>) -> Value {
     set.iter().map(String::as_str).collect()
 }

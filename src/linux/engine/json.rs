@@ -4,10 +4,10 @@
 //! another make of engine, has its own terms. A client that reads a list into one type fails on the first unknown term, and
 //! then sees none of the agent's own objects. So a field of the wrong type is read as a missing one, and every term is kept.
 
-use litemap::LiteMap;
 use serde_json::Value;
 
 use crate::linux::engine::labels::Labels;
+use crate::sorted::SortedMap;
 
 /// A JSON value from an engine.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +72,7 @@ impl EngineJson {
     }
 
     /// The networks that a container is attached to: their ids, by name.
-    pub(super) fn networks(&self) -> Option<LiteMap<String, String>> {
+    pub(super) fn networks(&self) -> Option<SortedMap<String, String>> {
         self.at("/NetworkSettings/Networks")?;
         let id = |(name, it): (&String, &Value)| {
             let id = it.get("NetworkID").and_then(Value::as_str).unwrap_or_default();

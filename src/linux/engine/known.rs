@@ -1,14 +1,12 @@
 //! What was last seen of containers, so that the next snapshot inspects only those that changed.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-
-use litemap::LiteMap;
 
 use crate::linux::engine::Engine;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::lists::ListKind;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{Container, ContainerConfig, ContainerId, ContainerPhase, EngineAction, HealthStatus, ImageId, ImageRef};
 
 /// The most events that are held back while a snapshot is made.
@@ -18,19 +16,19 @@ const MAX_EVENTS: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct ContainerCache {
     /// Containers that were inspected.
-    pub(super) known: LiteMap<ContainerId, KnownContainer>,
+    pub(super) known: SortedMap<ContainerId, KnownContainer>,
     /// Containers that are being inspected, and that nothing is known to have changed since that began.
-    inspecting: BTreeSet<ContainerId>,
+    inspecting: SortedSet<ContainerId>,
     /// The last error for each container that the engine cannot describe.
-    pub(super) undescribed: LiteMap<ContainerId, String>,
+    pub(super) undescribed: SortedMap<ContainerId, String>,
     /// What images give, by image and by whether the container is on the host's network.
-    pub(super) bases: LiteMap<(ImageId, bool), Arc<ContainerConfig>>,
+    pub(super) bases: SortedMap<(ImageId, bool), Arc<ContainerConfig>>,
     /// Foreign containers whose networks the agent's containers share.
-    pub(super) owners: BTreeSet<String>,
+    pub(super) owners: SortedSet<String>,
     /// What is known of containers that the agent created, and that were not seen yet.
-    created: LiteMap<ContainerId, EngineJson>,
+    created: SortedMap<ContainerId, EngineJson>,
     /// Containers that an action of the agent is changing.
-    changing: BTreeSet<ContainerId>,
+    changing: SortedSet<ContainerId>,
     /// Containers of which events arrived while a snapshot is made, and their actions. `None`: none is made.
     events: Option<Vec<(ContainerId, String)>>,
 }
@@ -74,7 +72,7 @@ impl ContainerCache {
 
     /// Follows the names of containers, and forgets those that are not listed any more, or are listed in another state. One
     /// that an action is changing stays as it was before: it is inspected when the action has ended.
-    pub(super) fn follow_list(&mut self, listed: &LiteMap<&ContainerId, ListedState<'_>>) {
+    pub(super) fn follow_list(&mut self, listed: &SortedMap<&ContainerId, ListedState<'_>>) {
         self.known.retain(|id, it| listed.get(id).is_some_and(|now| now.state == it.state || self.changing.contains(id)));
         for (id, it) in &mut self.known {
             if let Some(now) = listed.get(id) {

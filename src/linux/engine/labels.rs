@@ -1,11 +1,10 @@
 //! Telling the agent's objects from others: labels, in the spelling of both generations.
 
-use litemap::LiteMap;
-
+use crate::sorted::SortedMap;
 use crate::state::{AppId, ServiceKey, is_supervisor_label};
 
 /// Labels, sorted.
-pub(super) type Labels = LiteMap<String, String>;
+pub(super) type Labels = SortedMap<String, String>;
 
 /// The hash of the configuration a container was created with. Only this agent sets it.
 pub(super) const CONFIG: &str = "io.boardkeeper.config";

@@ -6,12 +6,11 @@ use std::path::Path;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine as _, alphabet};
 use bollard::auth::DockerCredentials;
-use litemap::LiteMap;
 use serde::Deserialize;
 
-use crate::json::object;
 use crate::linux::{off_thread, read_small, without_mark};
 use crate::port::EngineError;
+use crate::sorted::SortedMap;
 use crate::state::Secret;
 
 /// The registry of references that name none, and its names in a `config.json`.
@@ -50,10 +49,9 @@ impl RegistryLogin {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct File {
-    #[serde(with = "object")]
-    auths: LiteMap<String, Auth>,
-    #[serde(rename = "credHelpers", with = "object")]
-    helpers: LiteMap<String, String>,
+    auths: SortedMap<String, Auth>,
+    #[serde(rename = "credHelpers")]
+    helpers: SortedMap<String, String>,
     #[serde(rename = "credsStore")]
     store: Option<String>,
 }

@@ -1,12 +1,10 @@
 //! The snapshot of what the engine has. Up to four lists are requested concurrently, and a container is inspected only if it is
 //! new or changed.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
-use litemap::LiteMap;
 use serde_json::{Map, Value};
 use tracing::{debug, warn};
 
@@ -18,6 +16,7 @@ use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::{Engine, decode, encode, resources, snapshots, transport};
 use crate::port::{EngineError, EngineSnapshot};
+use crate::sorted::{SortedMap, SortedSet, sort_by};
 use crate::state::config::RestartPolicy;
 use crate::state::hook::UpdateHook;
 use crate::state::{
@@ -175,7 +174,7 @@ impl Engine {
         self.log_outcomes(connection, &mut looked).await?;
         let mut all = self.remember(looked);
         self.log_owners(connection, &mut all).await?;
-        all.sort_by(|a, b| a.id.cmp(&b.id));
+        sort_by(&mut all, |a, b| a.id.cmp(&b.id));
         Ok(all)
     }
 
@@ -202,10 +201,10 @@ impl Engine {
     async fn log_owners(&self, connection: &EngineConnection, all: &mut [Container]) -> Result<(), EngineError> {
         let since = |it: &Container| it.started.filter(|_| it.phase == ContainerPhase::Running);
         let ours = all.iter().map(|it| (it.id.0.clone(), NamespaceOwner::Exists(since(it))));
-        let mut owners: LiteMap<String, NamespaceOwner> = ours.collect();
-        let mut others = BTreeSet::new();
+        let mut owners: SortedMap<String, NamespaceOwner> = ours.collect();
+        let mut others = SortedSet::new();
         for container in all.iter_mut() {
-            let shared: BTreeSet<_> = container.shares.values().map(|it| it.0.clone()).collect();
+            let shared: SortedSet<_> = container.shares.values().map(|it| it.0.clone()).collect();
             for owner in shared {
                 let state = if let Some(state) = owners.get(&owner) {
                     *state
@@ -333,7 +332,7 @@ pub(super) struct ListedContainer {
     of_created: Option<Map<String, Value>>,
     image: ImageId,
     image_ref: ImageRef,
-    shares: LiteMap<Namespace, ContainerId>,
+    shares: SortedMap<Namespace, ContainerId>,
 }
 
 impl ListedContainer {
@@ -376,7 +375,7 @@ impl ListedContainer {
 
 /// A container from its inspection. `None`: the engine's term for its state is unknown.
 pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origin) -> Option<Container> {
-    let networks = |it: LiteMap<String, String>| it.into_iter().map(|(name, id)| (name, NetworkId(id))).collect();
+    let networks = |it: SortedMap<String, String>| it.into_iter().map(|(name, id)| (name, NetworkId(id))).collect();
     Some(Container {
         phase: phase(seen)?,
         id: listed.id.clone(),
@@ -416,7 +415,7 @@ fn created(listed: &ListedContainer, mut seen: EngineJson) -> Option<Looked> {
 }
 
 /// The names of the volumes that a container has.
-fn mounted_volumes(seen: &EngineJson) -> BTreeSet<String> {
+fn mounted_volumes(seen: &EngineJson) -> SortedSet<String> {
     let volumes = seen.items("/Mounts").filter(|it| it.text("/Type") == "volume");
     volumes.filter_map(|it| it.some_text("/Name")).collect()
 }
@@ -453,13 +452,13 @@ fn undescribed(listed: ListedContainer, why: String) -> Container {
         restart: RestartPolicy::default(),
         started: None,
         networks: None,
-        ports: BTreeSet::new(),
+        ports: SortedSet::new(),
         is_port_taken: false,
         before_update: None,
         shares: listed.shares,
         shares_since: None,
         is_orphaned: false,
-        volumes: BTreeSet::new(),
+        volumes: SortedSet::new(),
         restarts: 0,
         is_out_of_memory: false,
         error: Some(why),

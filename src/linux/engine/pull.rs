@@ -9,7 +9,6 @@ use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use hyper::header::HeaderValue;
-use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::linux::engine::connection::EngineConnection;
@@ -19,6 +18,7 @@ use crate::linux::engine::room::{RoomReservation, added, room_for, unpacked};
 use crate::linux::engine::{CALL, Engine, errors, transport};
 use crate::linux::escaped;
 use crate::port::EngineError;
+use crate::sorted::SortedMap;
 use crate::state::{DownloadProgress, ImageRef};
 
 /// How long a pull may go without a byte of progress. A registry on a weak link needs minutes, not hours.
@@ -157,7 +157,7 @@ pub(super) enum PullEvent {
 /// The layers of an image whose pull is in flight.
 #[derive(Debug, Default)]
 pub(super) struct PullProgress {
-    known: LiteMap<String, LayerProgress>,
+    known: SortedMap<String, LayerProgress>,
     reported: Option<DownloadProgress>,
     /// Compressed bytes of all layers, as the registry said. 0: not known.
     foreseen: u64,

@@ -16,7 +16,6 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ use crate::linux::engine::registry::client::RegistryClient;
 use crate::linux::engine::registry::place::ImageLocation;
 use crate::linux::engine::{CALL, Engine, room};
 use crate::port::EngineError;
+use crate::sorted::SortedSet;
 use crate::state::ImageRef;
 
 pub(super) use manifest::{EngineMachine, RemoteImage};
@@ -59,7 +59,7 @@ impl Engine {
     }
 
     /// Rejects images that are known not to fit together. Pulls in flight have reserved what they need.
-    pub(super) async fn fit_together(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    pub(super) async fn fit_together(&self, images: &SortedSet<ImageRef>) -> Result<(), EngineError> {
         let connection = self.within(CALL, self.connection()).await?;
         if !self.asks_registries(&connection) {
             return Ok(());

@@ -1,7 +1,5 @@
 //! Networks, volumes and images: listed, created and removed. Those that no supervisor created are left alone.
 
-use std::collections::BTreeSet;
-
 use bollard::query_parameters::RemoveVolumeOptions;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -16,6 +14,7 @@ use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::snapshots::is_snapshot;
 use crate::port::EngineError;
+use crate::sorted::{SortedSet, sort_by};
 use crate::state::network::{AddressPool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
 use crate::state::{AppId, EngineTime, Image, ImageId, ImageRef, Network, NetworkConfig, NetworkId, Volume, VolumeConfig};
 
@@ -147,7 +146,7 @@ fn lacks_driver(network: &Network, error: EngineError) -> EngineError {
 
 /// The networks among some that supervisors created, the oldest of each name first.
 pub(super) fn networks(mut list: Vec<EngineJson>) -> Vec<Network> {
-    list.sort_by(|a, b| age(a).cmp(&age(b)));
+    sort_by(&mut list, |a, b| age(a).cmp(&age(b)));
     list.iter().filter_map(network).collect()
 }
 
@@ -172,7 +171,7 @@ fn network(said: &EngineJson) -> Option<Network> {
 /// An image, as listed.
 pub(super) fn image(json: &EngineJson) -> Option<Image> {
     let names = [json.texts("/RepoTags"), json.texts("/RepoDigests")].into_iter().flatten();
-    let names: BTreeSet<_> = names.filter(|it| !it.contains("<none>")).map(|it| ImageRef::new(&it)).collect();
+    let names: SortedSet<_> = names.filter(|it| !it.contains("<none>")).map(|it| ImageRef::new(&it)).collect();
     let size_bytes = u64::try_from(json.number("/Size")).unwrap_or(0);
     Some(Image { id: ImageId(json.some_text("/Id")?), names, size_bytes })
 }

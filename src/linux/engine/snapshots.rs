@@ -8,7 +8,6 @@
 //!
 //! Neither the containers nor the snapshots have labels of supervisors: another supervisor leaves them alone.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -32,6 +31,7 @@ use crate::linux::engine::{CALL, Engine, transport};
 use crate::linux::escaped;
 use crate::linux::off_thread;
 use crate::port::EngineError;
+use crate::sorted::SortedSet;
 use crate::state::{AppId, VolumeCopy, VolumeSnapshot};
 
 /// The most data of a volume that is copied, in bytes, as it is in an archive. Services stand still meanwhile: a slow memory
@@ -91,7 +91,7 @@ impl Engine {
     }
 
     /// Rejects volumes that are known to be too large to be copied.
-    pub(super) async fn copies_fit(&self, volumes: &BTreeSet<String>) -> Result<(), EngineError> {
+    pub(super) async fn copies_fit(&self, volumes: &SortedSet<String>) -> Result<(), EngineError> {
         if volumes.is_empty() {
             return Ok(());
         }

@@ -129,13 +129,13 @@ fn an_image_has_no_say_in_networks() {
     let spec = ContainerSpec {
         key: a().key,
         app_uuid: "u".into(),
-        networks: LiteMap::new(),
+        networks: SortedMap::new(),
         service_id: 5,
         name,
         image,
-        ports: LiteMap::new(),
-        owners: LiteMap::new(),
-        env_at_creation: LiteMap::new(),
+        ports: SortedMap::new(),
+        owners: SortedMap::new(),
+        env_at_creation: SortedMap::new(),
         config,
         hash,
     };

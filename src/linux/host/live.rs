@@ -20,6 +20,7 @@ use crate::linux::net::interfaces::{self, AddressChanges};
 use crate::linux::systemd::Systemd;
 use crate::linux::{off_thread, store};
 use crate::port::{self, HostError, JournalChange};
+use crate::sorted::sort;
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::ProvisionedFields;
 use crate::state::host::{Capacity, HostAddresses, HostConfig, HostMetrics, HostPatch, ProcessUse};
@@ -223,7 +224,7 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 fn temperature(thermal: &Path) -> Option<i32> {
     let mut zones: Vec<_> = fs::read_dir(thermal).ok()?.flatten().map(|it| it.path()).collect();
     zones.retain(|it| it.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"thermal_zone")));
-    zones.sort();
+    sort(&mut zones);
     let read = |zone: &PathBuf| text(&zone.join("temp"))?.parse().ok();
     let processors = |zone: &&PathBuf| text(&zone.join("type")).is_some_and(|it| it.to_lowercase().contains("cpu"));
     zones.iter().filter(processors).find_map(read).or_else(|| zones.iter().find_map(read))

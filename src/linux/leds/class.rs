@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use rustix::io::Errno;
 
 use crate::linux::leds::files::{LedFiles, refusal};
 use crate::port::LedError;
+use crate::sorted::{SortedMap, sort_by};
 use crate::state::{LedLevel, Pattern, Player};
 
 /// Attributes that every LED has, and directories. All others belong to the trigger.
@@ -60,7 +60,7 @@ pub struct LedSnapshot {
     /// The trigger, or `none`.
     pub trigger: String,
     /// The trigger's own settings, by name.
-    pub settings: LiteMap<String, String>,
+    pub settings: SortedMap<String, String>,
     /// The momentary brightness. `None`: the hardware controls it and does not report it.
     pub brightness: Option<u32>,
     /// The brightness of each colour of a multicolour LED.
@@ -73,13 +73,13 @@ pub struct OurChanges {
     /// The trigger we set.
     pub trigger: String,
     /// The settings we gave it.
-    pub settings: LiteMap<String, String>,
+    pub settings: SortedMap<String, String>,
 }
 
 impl OurChanges {
     /// No trigger: each change is written.
     pub fn by_hand() -> Self {
-        Self { trigger: "none".into(), settings: LiteMap::new() }
+        Self { trigger: "none".into(), settings: SortedMap::new() }
     }
 }
 
@@ -134,7 +134,7 @@ impl<'a> ClassLed<'a> {
     /// The LED's present state.
     pub fn look(&self) -> Result<LedSnapshot, LedError> {
         let (_, trigger) = self.triggers()?;
-        let mut settings = LiteMap::new();
+        let mut settings = SortedMap::new();
         let mut names = self.files.list(self.dir).map_err(|error| refusal(&format!("list {}", self.dir.display()), &error))?;
         if trigger == USBPORT.0 {
             // If the directory is missing, it went with its trigger.
@@ -341,7 +341,7 @@ pub fn parse_triggers(text: &str) -> (Vec<String>, String) {
 /// Whether the LED's state is a change of ours, complete, partly made or partly undone, and not another program's.
 fn is_ours(now: &LedSnapshot, before: &LedSnapshot, ours: &[OurChanges]) -> bool {
     let made = ours.iter().map(|it| (&it.trigger, &it.settings)).chain([(&before.trigger, &before.settings)]);
-    let made: Vec<&LiteMap<String, String>> =
+    let made: Vec<&SortedMap<String, String>> =
         made.filter(|(trigger, _)| **trigger == now.trigger).map(|(_, settings)| settings).collect();
     if made.is_empty() {
         return false;
@@ -361,13 +361,13 @@ fn same_words(a: &str, b: &str) -> bool {
 }
 
 /// Settings in the order in which they must be written.
-fn in_order(settings: &LiteMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+fn in_order(settings: &SortedMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
     let rank = |name: &str| {
         let last = LAST.iter().position(|it| *it == name).map(|n| n + 2);
         last.unwrap_or_else(|| usize::from(!FIRST.contains(&name)))
     };
     let mut all: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    all.sort_by_key(|(name, _)| (rank(name), *name));
+    sort_by(&mut all, |(a, _), (b, _)| (rank(a), a).cmp(&(rank(b), b)));
     all.into_iter()
 }
 
@@ -399,7 +399,7 @@ mod tests {
         // The kernel's state after another trigger was set.
         put("trigger", "[none] usbport\n");
         put("ports/1-1", "0\n");
-        assert_eq!(class.look().unwrap().settings, LiteMap::new());
+        assert_eq!(class.look().unwrap().settings, SortedMap::new());
         assert_eq!(class.restore(&before, &[OurChanges::by_hand()]).unwrap(), RestoreOutcome::Exactly);
         assert!(show("trigger").starts_with("usbport"));
         assert_eq!((show("ports/1-1").trim(), show("ports/1-2").trim()), ("1", "0"));

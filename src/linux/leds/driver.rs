@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use litemap::LiteMap;
 use tracing::warn;
 
 use crate::board::{LedLocation, Polarity};
@@ -13,6 +12,7 @@ use crate::linux::leds::gpio::{Chip, Direction, Gpio, HeldLine, LineAddress, Lin
 use crate::linux::leds::location::{find_line, look_at_line, volts};
 use crate::linux::leds::saved::{self, LedRecord, LockFile, SavedState};
 use crate::port::LedError;
+use crate::sorted::SortedMap;
 use crate::state::{LedLevel, Pattern, Player};
 
 /// What becomes of changes that were left on purpose.
@@ -34,7 +34,7 @@ pub struct LedDriver {
     dir: PathBuf,
     who: &'static str,
     boot_id: String,
-    held: LiteMap<String, HeldLed>,
+    held: SortedMap<String, HeldLed>,
 }
 
 /// A LED or line that this driver has changed, or is about to.
@@ -55,7 +55,7 @@ impl LedDriver {
     pub fn new(files: Arc<dyn LedFiles>, gpio: Arc<dyn Gpio>, root: &Path, runtime: &Path, who: &'static str) -> Self {
         // A kernel without a boot id is taken for one that never reboots.
         let boot_id = files.read(&root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
-        Self { files, gpio, dir: runtime.join("leds"), who, boot_id, held: LiteMap::new() }
+        Self { files, gpio, dir: runtime.join("leds"), who, boot_id, held: SortedMap::new() }
     }
 
     /// The files that the driver uses.

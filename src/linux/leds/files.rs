@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use crate::linux::{read_small, replace_file};
 use crate::port::LedError;
+use crate::sorted::sort;
 
 /// The LED class's attribute files, and our records.
 pub trait LedFiles: Send + Sync {
@@ -42,7 +43,7 @@ impl LedFiles for HostFiles {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names: Vec<String> =
             fs::read_dir(dir)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-        names.sort();
+        sort(&mut names);
         Ok(names)
     }
 

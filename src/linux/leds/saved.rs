@@ -5,16 +5,15 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use litemap::LiteMap;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::json::object;
 use crate::linux::leds::class::{LedSnapshot, OurChanges};
 use crate::linux::leds::files::{LedFiles, refusal};
 use crate::linux::leds::gpio::{Direction, LineAddress, LineLevel};
 use crate::port::LedError;
+use crate::sorted::SortedMap;
 
 /// The layout version of a record. A record of another version is left for the program that wrote it.
 const VERSION: u32 = 1;
@@ -154,8 +153,7 @@ enum WireBefore {
 #[derive(Serialize, Deserialize)]
 struct WireSnapshot {
     trigger: String,
-    #[serde(with = "object")]
-    settings: LiteMap<String, String>,
+    settings: SortedMap<String, String>,
     brightness: Option<u32>,
     multi_intensity: Option<String>,
 }
@@ -163,8 +161,7 @@ struct WireSnapshot {
 #[derive(Serialize, Deserialize)]
 struct WireOurs {
     trigger: String,
-    #[serde(with = "object")]
-    settings: LiteMap<String, String>,
+    settings: SortedMap<String, String>,
 }
 
 impl From<&LedRecord> for RecordFile {

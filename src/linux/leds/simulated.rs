@@ -8,8 +8,9 @@ pub mod lines;
 
 use std::io;
 
-use litemap::LiteMap;
 use rustix::io::Errno;
+
+use crate::sorted::SortedMap;
 
 /// A simulated LED. Time is in milliseconds since a fixed moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct SimulatedLed {
     /// The brightness that was written last, or that a trigger set.
     pub brightness: u32,
     /// The settings of the trigger, by name.
-    pub settings: LiteMap<String, String>,
+    pub settings: SortedMap<String, String>,
     /// When the current blink or pattern began.
     pub since_ms: u64,
     /// Rounds that the pattern plays, -1 without end; `None`: `repeat` was not written since the pattern ended.
@@ -36,7 +37,7 @@ impl SimulatedLed {
     /// A dark LED without a trigger, of a kernel that has these triggers.
     pub fn new(max: u32, triggers: &[&str]) -> Self {
         let triggers = ["none"].iter().chain(triggers).map(|name| (*name).to_owned()).collect();
-        let (trigger, settings) = ("none".to_owned(), LiteMap::new());
+        let (trigger, settings) = ("none".to_owned(), SortedMap::new());
         Self { max, triggers, trigger, brightness: 0, settings, since_ms: 0, repeat: Some(-1), ending: false }
     }
 
@@ -175,7 +176,7 @@ impl SimulatedLed {
 }
 
 /// The settings that appear with a trigger, with their initial values.
-fn settings_of(trigger: &str) -> LiteMap<String, String> {
+fn settings_of(trigger: &str) -> SortedMap<String, String> {
     let all: &[(&str, &str)] = match trigger {
         "timer" => &[("delay_off", "500"), ("delay_on", "500")],
         "oneshot" => &[("delay_off", "100"), ("delay_on", "100"), ("invert", "0")],

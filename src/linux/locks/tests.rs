@@ -25,11 +25,11 @@ impl Host {
     }
 
     async fn take(&self, service: &str, force: Force) -> Result<(), LockError> {
-        self.locks.take(AppId(1), &BTreeSet::from([service.to_owned()]), force).await
+        self.locks.take(AppId(1), &SortedSet::from([service.to_owned()]), force).await
     }
 
     async fn look(&self) -> Option<LockState> {
-        self.locks.observe(&LiteMap::from_iter([(AppId(1), LockHolders::All)])).await.unwrap().remove(&AppId(1))
+        self.locks.observe(&SortedMap::from_iter([(AppId(1), LockHolders::All)])).await.unwrap().remove(&AppId(1))
     }
 }
 
@@ -73,7 +73,7 @@ async fn whatever_has_the_name_is_a_lock_and_force_removes_it() {
         assert_eq!(host.take("main", Force::No).await, Err(LockError::Held(held)));
         assert!(!host.path("main/resin-updates.lock").exists());
         host.take("main", Force::Yes).await.unwrap();
-        assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))));
+        assert_eq!(host.look().await, Some(LockState::Ours(SortedSet::from(["main".to_owned()]))));
         host.locks.release(AppId(1)).await.unwrap();
         assert_eq!(fs::read_dir(host.path("main")).unwrap().count(), 0);
     }
@@ -154,7 +154,7 @@ async fn what_another_supervisor_or_an_agent_that_was_killed_left_behind_is_give
                 return;
             }
         }
-        assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))), "{mode:o} {text:?}");
+        assert_eq!(host.look().await, Some(LockState::Ours(SortedSet::from(["main".to_owned()]))), "{mode:o} {text:?}");
         host.take("main", Force::No).await.unwrap();
         host.locks.release(AppId(1)).await.unwrap();
         assert_eq!(fs::read_dir(host.path("main")).unwrap().count(), 0);
@@ -166,9 +166,9 @@ async fn half_a_lock_of_an_earlier_life_is_found_and_given_back() {
     let host = host();
     host.take("main", Force::No).await.unwrap();
     fs::remove_file(host.path("main/updates.lock")).unwrap();
-    assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::new())));
+    assert_eq!(host.look().await, Some(LockState::Ours(SortedSet::new())));
     host.take("main", Force::No).await.unwrap();
-    assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))));
+    assert_eq!(host.look().await, Some(LockState::Ours(SortedSet::from(["main".to_owned()]))));
     host.locks.release(AppId(1)).await.unwrap();
     assert_eq!(host.look().await, None);
 }
@@ -202,9 +202,9 @@ fn without_roots_rights<T: Send>(call: impl FnOnce() -> T + Send) -> T {
 #[tokio::test]
 async fn a_directory_we_are_not_let_into_is_a_lock_of_its_own_service() {
     let host = host();
-    let apps = LiteMap::from_iter([(AppId(1), LockHolders::All), (AppId(2), LockHolders::All)]);
+    let apps = SortedMap::from_iter([(AppId(1), LockHolders::All), (AppId(2), LockHolders::All)]);
     for app in [AppId(1), AppId(2)] {
-        let both = BTreeSet::from(["closed".to_owned(), "open".to_owned()]);
+        let both = SortedSet::from(["closed".to_owned(), "open".to_owned()]);
         host.locks.take(app, &both, Force::No).await.unwrap();
     }
     let mode = |bits| fs::set_permissions(host.path("closed"), fs::Permissions::from_mode(bits)).unwrap();
@@ -315,7 +315,7 @@ async fn go_through_everything(host: &Host) {
     let key = ServiceKey::new(AppId(1), "main");
     for force in [Force::No, Force::Yes] {
         let _ = host.locks.prepare(&key).await;
-        let _ = host.locks.observe(&LiteMap::from_iter([(AppId(1), LockHolders::All)])).await;
+        let _ = host.locks.observe(&SortedMap::from_iter([(AppId(1), LockHolders::All)])).await;
         let _ = host.take("main", force).await;
         let _ = host.locks.expect_hand_over(&key).await;
         let _ = host.locks.release(AppId(1)).await;
@@ -366,7 +366,7 @@ async fn an_agent_that_is_not_root_tells_its_locks_from_those_of_its_own_uid() {
     let mut host = host();
     host.locks.tree = LockTree::by_mark(host.root.path(), rustix::process::geteuid());
     host.take("main", Force::No).await.unwrap();
-    assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))));
+    assert_eq!(host.look().await, Some(LockState::Ours(SortedSet::from(["main".to_owned()]))));
     host.locks.release(AppId(1)).await.unwrap();
     assert_eq!(host.look().await, None);
     // Whatever its content, and although its owner is the same.

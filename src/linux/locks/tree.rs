@@ -1,6 +1,5 @@
 //! The lock tree: `/tmp/balena-supervisor/services/<app>/<service>/`.
 
-use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use rustix::fs::{FlockOperation, Mode, Uid};
 use tracing::warn;
 
 use crate::port::LockError;
+use crate::sorted::{SortedSet, sort};
 use crate::state::{AppId, Force, HeldLock, LockHolders, LockState, ServiceKey};
 
 pub(super) mod dir;
@@ -58,7 +58,7 @@ enum OwnLocks {
 /// The locks in a service's directory.
 #[derive(Debug, Default)]
 struct FoundLocks {
-    ours: BTreeSet<CString>,
+    ours: SortedSet<CString>,
     others: Vec<(CString, HeldLock)>,
 }
 
@@ -79,7 +79,7 @@ impl LockTree {
     /// cannot be opened holds one: it made the directory so, and may have a lock there.
     pub(super) fn look(&self, app: AppId, holders: &LockHolders) -> Result<Option<LockState>, LockError> {
         let Some(dir) = self.app(app)? else { return Ok(None) };
-        let mut whole = BTreeSet::new();
+        let mut whole = SortedSet::new();
         let mut any = false;
         let mut held = None;
         for service in dir.directories()? {
@@ -108,14 +108,14 @@ impl LockTree {
     }
 
     /// Apps that have a directory.
-    pub(super) fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
-        let Some(services) = self.services()? else { return Ok(BTreeSet::new()) };
+    pub(super) fn apps(&self) -> Result<SortedSet<AppId>, LockError> {
+        let Some(services) = self.services()? else { return Ok(SortedSet::new()) };
         let app = |name: CString| name.to_str().ok().and_then(|it| it.parse().ok()).map(AppId);
         Ok(services.directories()?.into_iter().filter_map(app).collect())
     }
 
     /// Takes all of these locks, or none.
-    pub(super) fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+    pub(super) fn take(&self, app: AppId, services: &SortedSet<String>, force: Force) -> Result<(), LockError> {
         let taken = self.take_all(app, services, force);
         if taken.is_err()
             && let Err(error) = self.release(app)
@@ -173,7 +173,7 @@ impl LockTree {
         Some(base)
     }
 
-    fn take_all(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+    fn take_all(&self, app: AppId, services: &SortedSet<String>, force: Force) -> Result<(), LockError> {
         let dir = self.make_app(app)?;
         let mut found = Vec::new();
         for service in services {
@@ -232,7 +232,7 @@ impl LockTree {
         let mut survey = FoundLocks::default();
         // The two files that matter most are found in a directory of any number of names.
         let known = FILES.iter().map(|it| (*it).to_owned());
-        let all: BTreeSet<_> =
+        let all: SortedSet<_> =
             service.files()?.into_iter().chain(known).filter(|it| it.to_bytes().ends_with(LOCK_SUFFIX)).collect();
         let left_behind = self.are_left_behind(service)?;
         for file in all {
@@ -246,7 +246,7 @@ impl LockTree {
                 survey.others.push((file, held));
             }
         }
-        survey.others.sort();
+        sort(&mut survey.others);
         Ok(survey)
     }
 

@@ -6,7 +6,6 @@ use std::{io, mem};
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use inotify::{EventMask, EventStream, Inotify, WatchDescriptor, WatchMask};
-use litemap::LiteMap;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -14,6 +13,7 @@ use super::tree::LockTree;
 use super::tree::dir::OpenDir;
 use crate::linux::off_thread;
 use crate::port::LockError;
+use crate::sorted::SortedMap;
 use crate::state::ServiceKey;
 
 /// Bytes read from the kernel's queue at once: some hundred events.
@@ -90,7 +90,7 @@ struct Watch {
 struct Watched {
     events: Events,
     /// The directories that are watched, by the kernel's number of the watch.
-    places: LiteMap<i32, (WatchDescriptor, PlaceKind)>,
+    places: SortedMap<i32, (WatchDescriptor, PlaceKind)>,
     /// Directories came or went since they were watched.
     stale: bool,
     _kept: Option<OpenDir>,
@@ -167,7 +167,7 @@ impl Watched {
     /// Nothing is watched yet.
     fn new() -> Result<Self, String> {
         let events = events().map_err(|why| why.to_string())?;
-        Ok(Self { events, places: LiteMap::new(), stale: false, _kept: None })
+        Ok(Self { events, places: SortedMap::new(), stale: false, _kept: None })
     }
 
     /// Watches the directories that are there now. Events until then are lost.

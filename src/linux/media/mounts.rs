@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tracing::debug;
 
 use crate::linux::read_small_text;
+use crate::sorted::sort;
 
 /// Size limit of the kernel's list of mounts, in bytes. Each container adds a few lines of some hundred bytes.
 const LIST_BYTES: u64 = 8 * 1024 * 1024;
@@ -49,7 +50,7 @@ impl Mounts {
         File::open(list_path(&self.root))?.take(LIST_BYTES).read_to_end(&mut bytes)?;
         let mounts = parsed(&String::from_utf8_lossy(&bytes));
         let mut media: Vec<_> = mounts.into_iter().filter(|it| self.is_removable(&it.device)).collect();
-        media.sort();
+        sort(&mut media);
         // A file system that is mounted twice is one medium.
         media.dedup_by(|one, other| one.device == other.device);
         Ok(media)
@@ -69,7 +70,7 @@ impl Mounts {
             })
         };
         let mut names: Vec<_> = names.filter(is_unmounted).collect();
-        names.sort();
+        sort(&mut names);
         names.dedup();
         names
     }

@@ -1,11 +1,11 @@
 //! Which interfaces are in a local network, as the kernel reports them over rtnetlink.
 
-use std::collections::BTreeSet;
 use std::io;
 
 use rustix::net::SocketFlags;
 
 use super::interfaces::{attributes, dump, field, netlink};
+use crate::sorted::SortedSet;
 
 // Numbers of rtnetlink(7), `linux/if_link.h` and `linux/if_arp.h`.
 const RTM_NEWLINK: u16 = 16;
@@ -24,7 +24,7 @@ const LOCAL: [&str; 8] = ["bridge", "bond", "team", "vlan", "macvlan", "ipvlan",
 const FAR: [&str; 6] = ["resin-vpn", "tun", "tap", "wg", "ppp", "wwan"];
 
 /// The indexes of the interfaces that are Ethernet or Wi-Fi, not tunnels.
-pub(super) fn local() -> io::Result<BTreeSet<u32>> {
+pub(super) fn local() -> io::Result<SortedSet<u32>> {
     let socket = netlink(SocketFlags::CLOEXEC, 0)?;
     Ok(dump(&socket, RTM_GETLINK, RTM_NEWLINK, local_index)?.into_iter().collect())
 }

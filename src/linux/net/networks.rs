@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -16,6 +15,7 @@ use tracing::{debug, warn};
 use super::interfaces::{self, AddressChanges, InterfaceAddress};
 use crate::linux::engine::Bridge;
 use crate::port::EngineError;
+use crate::sorted::SortedMap;
 use crate::state::private_network::same_network;
 
 /// The wait between an engine query that left a bridge unknown and the next query. It doubles each time.
@@ -39,7 +39,7 @@ pub enum ContainerAccess {
 
 /// The interfaces of the engine's networks, by interface index. The kernel never reuses an index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EngineNetworks(LiteMap<u32, ContainerAccess>);
+pub struct EngineNetworks(SortedMap<u32, ContainerAccess>);
 
 impl EngineNetworks {
     /// What the engine reported of an interface. `None`: nothing yet, or it is not the engine's.
@@ -49,7 +49,7 @@ impl EngineNetworks {
 
     /// Classifies interfaces by what the engine reports. The addresses must have been read before the engine was queried.
     pub(super) fn new(addresses: &[InterfaceAddress], bridges: &[Bridge]) -> Self {
-        let mut ways = LiteMap::new();
+        let mut ways = SortedMap::new();
         for address in addresses {
             let its = |it: &&Bridge| {
                 let in_subnet = |(subnet, prefix): &_| same_network(*subnet, address.ip, *prefix);

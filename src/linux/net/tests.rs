@@ -152,7 +152,7 @@ fn every_open_bridge_is_answered_at_the_address_that_containers_are_told() {
 #[tokio::test]
 async fn neighbours_are_those_in_a_local_private_network() {
     let (mut listeners, _) = bound();
-    listeners.local = BTreeSet::from([2]);
+    listeners.local = SortedSet::from([2]);
     let eth0 = ["192.168.1.5", "203.0.113.5", "100.64.1.5"].map(|it| address("eth0", 2, it, 24));
     let rest = [address("eth0", 2, "fd00::5", 64), address("wg0", 3, "10.8.0.5", 24), address("wg0", 3, "100.100.0.5", 10)];
     tell(&mut listeners, &[&eth0[..], &rest].concat(), &[]);

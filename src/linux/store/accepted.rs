@@ -11,14 +11,13 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::disk::{Disk, StateDirectory, StoreFiles};
 use super::{DRAFT, RECORD_BYTES, failed, is_spoiled, parsed, wire};
-use crate::json::object;
 use crate::linux::flash::FlashCounter;
+use crate::sorted::SortedMap;
 use crate::state::{SignedDocument, SignedOrder};
 
 /// Its file, in the state directory.
@@ -35,8 +34,7 @@ pub struct AcceptedDocuments<F = Disk> {
 /// The file. By key, in base64 as minisign writes it.
 #[derive(Default, Serialize, Deserialize)]
 struct AcceptedFile {
-    #[serde(with = "object")]
-    keys: LiteMap<String, AcceptedEntry>,
+    keys: SortedMap<String, AcceptedEntry>,
 }
 
 #[derive(Serialize, Deserialize)]

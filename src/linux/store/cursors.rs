@@ -3,22 +3,20 @@
 
 use std::io;
 
-use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::disk::{StateDirectory, StoreFiles};
 use super::{DRAFT, LOG_CURSORS, RECORD_BYTES, SharedStore, failed, parsed};
-use crate::json::object;
 use crate::port::{CursorCopy, StoreError};
+use crate::sorted::SortedMap;
 use crate::state::{ContainerId, EngineTime, LogCursor, LogCursors, StreamCursor};
 
 #[derive(Serialize, Deserialize)]
 struct CursorsFile {
     began: i64,
     saves: u64,
-    #[serde(with = "object")]
-    containers: LiteMap<String, CursorEntry>,
+    containers: SortedMap<String, CursorEntry>,
 }
 
 /// Time in nanoseconds and number of lines, for each stream.
@@ -103,7 +101,7 @@ mod tests {
     fn cursors(saves: u64) -> LogCursors {
         let mut cursor = LogCursor::default();
         cursor.advance(crate::state::OutputStream::Stderr, EngineTime(1_795_443_722_123_456_789));
-        let containers = LiteMap::from_iter([(ContainerId("c".repeat(64)), cursor)]);
+        let containers = SortedMap::from_iter([(ContainerId("c".repeat(64)), cursor)]);
         LogCursors { began: EngineTime(7), saves, containers }
     }
 

@@ -1,16 +1,14 @@
 //! The record of releases that failed.
 
-use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
-use crate::json::object;
+use crate::sorted::SortedMap;
 use crate::state::{AppId, FailedRelease, FailedService};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct FailedReleasesFile {
     /// By app.
-    #[serde(with = "object")]
-    apps: LiteMap<u32, FailedReleaseEntry>,
+    apps: SortedMap<u32, FailedReleaseEntry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,7 +33,7 @@ struct FailedServiceEntry {
 }
 
 impl FailedReleasesFile {
-    pub(super) fn of(failed: &LiteMap<AppId, FailedRelease>) -> Self {
+    pub(super) fn of(failed: &SortedMap<AppId, FailedRelease>) -> Self {
         let entry = |it: &FailedRelease| FailedReleaseEntry {
             fingerprint: it.fingerprint.clone(),
             commit: it.commit.clone(),
@@ -46,7 +44,7 @@ impl FailedReleasesFile {
         Self { apps: failed.iter().map(|(app, it)| (app.0, entry(it))).collect() }
     }
 
-    pub(super) fn into_state(self) -> LiteMap<AppId, FailedRelease> {
+    pub(super) fn into_state(self) -> SortedMap<AppId, FailedRelease> {
         let state = |it: FailedReleaseEntry| FailedRelease {
             fingerprint: it.fingerprint,
             commit: it.commit,

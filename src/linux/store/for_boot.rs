@@ -4,12 +4,12 @@
 use std::io;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{StateDirectory, StoreFiles};
 use super::{DRAFT, RECORD_BYTES, SharedStore, failed, parsed, wire};
 use crate::port::{BootWindow, Record, StoreError, StoredLeases};
+use crate::sorted::SortedMap;
 use crate::state::AppId;
 use crate::state::lease::{Lease, Leases, MAX_OWNER_CHARS, MAX_PER_APP, MAX_REASON_CHARS, MAX_SECONDS};
 
@@ -85,7 +85,7 @@ impl LeasesFile {
     }
 
     fn into_state(self) -> StoredLeases {
-        let mut leases: Leases = LiteMap::new();
+        let mut leases: Leases = SortedMap::new();
         for LeaseEntry { app, owner, reason, seconds, ends_up_ms, ends } in self.leases {
             let of_app = leases.entry(AppId(app)).or_default();
             let fits = of_app.len() < MAX_PER_APP && (1..=MAX_SECONDS).contains(&seconds);
@@ -150,7 +150,7 @@ mod tests {
     fn stored(owner: &str, seconds: u32) -> StoredLeases {
         let (ends_up, ends_secs) = (Duration::from_millis(90_500), 1_795_443_722);
         let lease = Lease { owner: owner.to_owned(), reason: "recording".to_owned(), seconds, ends_up, ends_secs };
-        let leases = LiteMap::from_iter([(AppId(7), LiteMap::from_iter([(owner.to_owned(), lease)]))]);
+        let leases = SortedMap::from_iter([(AppId(7), SortedMap::from_iter([(owner.to_owned(), lease)]))]);
         StoredLeases { boot_id: "one".to_owned(), leases }
     }
 

@@ -4,7 +4,6 @@
 use std::io;
 use std::sync::Arc;
 
-use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -12,6 +11,7 @@ use super::disk::{StateDirectory, StoreFiles};
 use super::{DRAFT, RECORD_BYTES, SharedStore, Store, failed, is_spoiled};
 use crate::linux::off_thread;
 use crate::port::{HistoryStore, StoreError};
+use crate::sorted::SortedMap;
 use crate::state::AppId;
 use crate::state::history::{FieldChange, HistoryAction, HistoryEntry, HistoryObject, HistoryOutcome, KEPT, Requester};
 
@@ -99,7 +99,7 @@ pub(super) fn encode(entries: &[Arc<HistoryEntry>]) -> Vec<u8> {
 }
 
 /// Entries by their numbers. A line that is damaged, as the last one may be after a power cut, is left out.
-fn decode(bytes: &[u8]) -> LiteMap<u64, HistoryEntry> {
+fn decode(bytes: &[u8]) -> SortedMap<u64, HistoryEntry> {
     let lines = bytes.split(|it| *it == b'\n').filter_map(|line| serde_json::from_slice::<EntryLine>(line).ok());
     lines.filter_map(EntryLine::into_entry).map(|it| (it.id, it)).collect()
 }
@@ -159,17 +159,17 @@ impl<F: StoreFiles> HistoryStore for Store<F> {
 }
 
 /// A copy. One that cannot be read counts as empty, and the next save replaces it.
-fn read<F: StoreFiles>(files: &StateDirectory<F>) -> LiteMap<u64, HistoryEntry> {
+fn read<F: StoreFiles>(files: &StateDirectory<F>) -> SortedMap<u64, HistoryEntry> {
     match files.read(HISTORY, RECORD_BYTES) {
         Ok(bytes) => decode(&bytes),
-        Err(why) if why.kind() == io::ErrorKind::NotFound => LiteMap::new(),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => SortedMap::new(),
         Err(why) => {
             if is_spoiled(&why) {
                 // It would be in the way of every entry to come.
                 let _ = files.remove(HISTORY);
             }
             warn!("`{}` cannot be read ({why}); what happened before is forgotten", files.shown(HISTORY));
-            LiteMap::new()
+            SortedMap::new()
         }
     }
 }

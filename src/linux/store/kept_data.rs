@@ -1,17 +1,15 @@
 //! The record of the data of volumes that is kept while releases are on trial.
 
-use litemap::LiteMap;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use crate::json::object;
+use crate::sorted::SortedMap;
 use crate::state::{AppId, DataState, KeptData};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct KeptDataFile {
     /// By app.
-    #[serde(with = "object")]
-    apps: LiteMap<u32, KeptDataEntry>,
+    apps: SortedMap<u32, KeptDataEntry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -20,8 +18,7 @@ struct KeptDataEntry {
     release: String,
     begun: bool,
     /// A word for each volume.
-    #[serde(with = "object")]
-    volumes: LiteMap<String, StateWord>,
+    volumes: SortedMap<String, StateWord>,
 }
 
 #[derive(Serialize)]
@@ -36,7 +33,7 @@ impl<'de> Deserialize<'de> for StateWord {
 }
 
 impl KeptDataFile {
-    pub(super) fn of(kept: &LiteMap<AppId, KeptData>) -> Self {
+    pub(super) fn of(kept: &SortedMap<AppId, KeptData>) -> Self {
         let entry = |it: &KeptData| KeptDataEntry {
             release: it.release.clone(),
             begun: it.begun,
@@ -45,7 +42,7 @@ impl KeptDataFile {
         Self { apps: kept.iter().map(|(app, it)| (app.0, entry(it))).collect() }
     }
 
-    pub(super) fn into_state(self) -> LiteMap<AppId, KeptData> {
+    pub(super) fn into_state(self) -> SortedMap<AppId, KeptData> {
         let volume = |(name, word): (String, StateWord)| Some((name, DataState::named(word.0)?));
         let state = |it: KeptDataEntry| KeptData {
             release: it.release,

@@ -1,10 +1,9 @@
 //! The record of local mode. The target that was pushed is kept as its document, and parsed again.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::ParseTarget;
+use crate::sorted::SortedSet;
 use crate::state::local_mode::{LocalModeRecord, LocalModeSwitch, LocalSession, SwitchEnd, numbered};
 use crate::state::{AppId, ImageId, ServiceKey, Target};
 
@@ -33,12 +32,12 @@ struct EndFields {
 
 #[derive(Serialize, Deserialize)]
 struct SessionFields {
-    images: BTreeSet<String>,
+    images: SortedSet<String>,
     /// Apps and services that ran when local mode was entered.
-    interrupted: BTreeSet<(u32, String)>,
+    interrupted: SortedSet<(u32, String)>,
     /// The document, as it was pushed.
     document: Option<String>,
-    pushed: BTreeSet<u32>,
+    pushed: SortedSet<u32>,
 }
 
 impl LocalModeFile {

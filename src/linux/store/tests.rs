@@ -3,9 +3,9 @@
 use super::target_tag::TARGET_TAG;
 use super::*;
 use crate::port::{Store as _, StoredTargets};
+use crate::sorted::SortedSet;
 use crate::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey};
 
-use std::collections::BTreeSet;
 use std::fs::File;
 
 use rustix::fs::FileType;
@@ -25,8 +25,8 @@ fn target(document: &str) -> Target {
 }
 
 fn keys(generation: u32) -> Keys {
-    let generations = LiteMap::from_iter([(ServiceKey::new(AppId(1), "main"), generation)]);
-    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations, kept: LiteMap::new() }
+    let generations = SortedMap::from_iter([(ServiceKey::new(AppId(1), "main"), generation)]);
+    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations, kept: SortedMap::new() }
 }
 
 const ME: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -63,8 +63,9 @@ fn a_directory_is_one_agents_at_a_time() {
 async fn a_target_is_kept_once_and_what_cannot_be_read_of_it_is_put_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), Box::new(parse));
-    let pulled = BTreeSet::from([ImageRef::new("a")]);
-    let both = StoredTargets { wanted: Some(target("one")), last_good: Some(target("one")), good_apps: LiteMap::new(), pulled };
+    let pulled = SortedSet::from([ImageRef::new("a")]);
+    let both =
+        StoredTargets { wanted: Some(target("one")), last_good: Some(target("one")), good_apps: SortedMap::new(), pulled };
     store.save(&Record::Targets(Box::new(both.clone()))).await.unwrap();
     let text = std::fs::read_to_string(dir.path().join(TARGETS)).unwrap();
     assert_eq!(text.matches("\"one\"").count(), 1, "{text}");
@@ -160,14 +161,14 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
     let records = [me(ME), account(), Record::Keys(keys(1)), Record::Targets(Box::default())];
     let others = [
         Record::Pin(None),
-        Record::Stopped(BTreeSet::new()),
-        Record::Awaiting(LiteMap::new()),
+        Record::Stopped(SortedSet::new()),
+        Record::Awaiting(SortedMap::new()),
         Record::Trial(None),
         Record::BootConfig(Box::default()),
         Record::LocalMode(Box::default()),
         Record::TargetTrial(Box::default()),
-        Record::FailedReleases(LiteMap::new()),
-        Record::KeptData(LiteMap::new()),
+        Record::FailedReleases(SortedMap::new()),
+        Record::KeptData(SortedMap::new()),
     ];
     for record in records.iter().chain(&others) {
         Store::new(whole.path(), Box::new(parse)).save(record).await.unwrap();

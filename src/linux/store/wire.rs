@@ -1,8 +1,5 @@
 //! The file formats of the records.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
@@ -10,12 +7,12 @@ use super::{
     ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, FAILED_RELEASES, IDENTITY, IDENTITY_BACKUP, KEPT_DATA, KEYS, LOCAL_MODE,
     PIN, ParseTarget, STOPPED, TARGET_TRIAL, TARGETS, TRIAL,
 };
-use crate::json::object;
 use crate::linux::store::failed_releases::FailedReleasesFile;
 use crate::linux::store::kept_data::KeptDataFile;
 use crate::linux::store::local_mode::LocalModeFile;
 use crate::linux::store::target_trial::TargetTrialFile;
 use crate::port::{Record, StoredTargets};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::boot_config::{BootConfigRecord, BootVariables};
 use crate::state::cloud::{AccountRecord, ReleasePin};
 use crate::state::keys::{KeptKey, is_device_key, is_root};
@@ -93,8 +90,8 @@ pub(super) struct TargetsFile {
     #[serde(default)]
     good_is_wanted: bool,
     /// Documents of which an app's release was proven good, where the last good target has another one of that app.
-    #[serde(default, skip_serializing_if = "LiteMap::is_empty", with = "object")]
-    good_apps: LiteMap<u32, String>,
+    #[serde(default, skip_serializing_if = "SortedMap::is_empty")]
+    good_apps: SortedMap<u32, String>,
     #[serde(default)]
     pulled: Vec<String>,
 }
@@ -113,8 +110,7 @@ struct Service {
 #[derive(Serialize, Deserialize)]
 pub(super) struct AwaitingFile {
     /// Boot ids, by container.
-    #[serde(with = "object")]
-    containers: LiteMap<String, String>,
+    containers: SortedMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -138,7 +134,7 @@ pub(super) struct BootConfigFile {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Variables(#[serde(with = "object")] BootVariables);
+struct Variables(BootVariables);
 
 /// A damaged file must not make another device of this one.
 fn uuid<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
@@ -262,7 +258,7 @@ impl KeysFile {
             root: Secret::new(self.root),
             generations: generations
                 .map(|it| (ServiceKey::new(AppId(it.app), &it.service), it.generation))
-                .collect::<LiteMap<_, _>>(),
+                .collect::<SortedMap<_, _>>(),
             kept: self.kept.into_iter().map(Kept::into_state).collect(),
         }
     }
@@ -317,22 +313,22 @@ impl TargetsFile {
 }
 
 impl StoppedFile {
-    fn of(services: &BTreeSet<ServiceKey>) -> Self {
+    fn of(services: &SortedSet<ServiceKey>) -> Self {
         let services = services.iter().map(|it| Service { app: it.app.0, service: it.service.clone() });
         Self { services: services.collect() }
     }
 
-    pub(super) fn into_state(self) -> BTreeSet<ServiceKey> {
+    pub(super) fn into_state(self) -> SortedSet<ServiceKey> {
         self.services.into_iter().map(|it| ServiceKey::new(AppId(it.app), &it.service)).collect()
     }
 }
 
 impl AwaitingFile {
-    fn of(containers: &LiteMap<ContainerId, String>) -> Self {
+    fn of(containers: &SortedMap<ContainerId, String>) -> Self {
         Self { containers: containers.iter().map(|(id, boot)| (id.0.clone(), boot.clone())).collect() }
     }
 
-    pub(super) fn into_state(self) -> LiteMap<ContainerId, String> {
+    pub(super) fn into_state(self) -> SortedMap<ContainerId, String> {
         self.containers.into_iter().map(|(id, boot)| (ContainerId(id), boot)).collect()
     }
 }

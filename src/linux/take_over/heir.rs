@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use litemap::LiteMap;
 use rustix::fs::{Gid, Uid};
 use rustix::process::geteuid;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -15,6 +14,7 @@ use crate::document;
 use crate::linux::clock::Random;
 use crate::linux::store::{self, Store};
 use crate::port::{Random as _, Record, Store as _, StoreError, StoredState, StoredTargets};
+use crate::sorted::SortedMap;
 use crate::state::{Identity, Keys, Secret};
 
 /// The agent that takes over.
@@ -98,8 +98,8 @@ impl Heir {
         let before = own.keys.unwrap_or_else(|| Keys {
             device: self.device_key.clone().unwrap_or_else(random),
             root: random(),
-            generations: LiteMap::new(),
-            kept: LiteMap::new(),
+            generations: SortedMap::new(),
+            kept: SortedMap::new(),
         });
         let mut keys = Keys { device: inheritance.device_key.clone().unwrap_or(before.device.clone()), ..before };
         keys.kept.extend(inheritance.service_keys.clone());

@@ -1,11 +1,11 @@
 //! Target-state documents from the rows of a supervisor's tables.
 
-use litemap::LiteMap;
 use serde_json::{Map, Value, json};
 
 use super::sqlite::Row;
 use super::{TakeOverError, clouds};
 use crate::json;
+use crate::sorted::SortedMap;
 
 /// What a stored service repeats of its app.
 const OF_THE_APP: [&str; 4] = ["appId", "appUuid", "commit", "releaseId"];
@@ -16,7 +16,7 @@ const OF_THE_SERVICE: [&str; 8] = ["id", "image_id", "image", "running", "enviro
 pub(super) fn today(
     apps: &[Row],
     config: &[Row],
-    settings: &LiteMap<&str, &str>,
+    settings: &SortedMap<&str, &str>,
     cloud: Option<&str>,
 ) -> Result<Option<Value>, TakeOverError> {
     let source = source(apps, cloud)?;
@@ -90,7 +90,7 @@ pub(super) fn service(stored: &Value) -> Result<(String, Value), TakeOverError> 
 }
 
 /// The document of 2017. `None`: no app is stored.
-pub(super) fn of_2017(apps: &[Row], settings: &LiteMap<&str, &str>) -> Result<Option<Value>, TakeOverError> {
+pub(super) fn of_2017(apps: &[Row], settings: &SortedMap<&str, &str>) -> Result<Option<Value>, TakeOverError> {
     let mut found = Map::new();
     for row in apps.iter().filter(|it| it.int("markedForDeletion") != Some(1)) {
         let Some((id, image)) = row.int("appId").zip(row.text("imageId")) else { continue };
@@ -110,7 +110,7 @@ pub(super) fn of_2017(apps: &[Row], settings: &LiteMap<&str, &str>) -> Result<Op
     Ok((!found.is_empty()).then(|| named(settings, json!({"apps": found}))))
 }
 
-fn named(settings: &LiteMap<&str, &str>, mut document: Value) -> Value {
+fn named(settings: &SortedMap<&str, &str>, mut document: Value) -> Value {
     if let Some(name) = settings.get("name") {
         document["name"] = json!(name);
     }

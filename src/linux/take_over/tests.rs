@@ -29,7 +29,7 @@ fn of_balena_supervisor_19_the_keys_and_the_target_are_taken_over() {
     let all = taken("supervisor-19.sqlite", None);
     assert_eq!(all.device_key, Some(Secret::new(KEY.to_owned())));
     let worker = KeptKey { app_uuid: of_app(300), key: Secret::new(WORKER_KEY.to_owned()) };
-    assert_eq!(all.service_keys, LiteMap::from_iter([(ServiceKey::new(AppId(300), "worker"), worker)]));
+    assert_eq!(all.service_keys, SortedMap::from_iter([(ServiceKey::new(AppId(300), "worker"), worker)]));
     let target = all.target.unwrap();
     assert_eq!(target.name.as_deref(), Some("kitchen"));
     assert_eq!(target.config[&"SUPERVISOR_POLL_INTERVAL".to_owned()], "900000");
@@ -40,7 +40,7 @@ fn of_balena_supervisor_19_the_keys_and_the_target_are_taken_over() {
     assert_eq!((app.release_id, app.volumes.len(), app.services.len()), (7, 1, 2));
     let worker = &app.services[&"worker".to_owned()];
     assert_eq!((worker.id, worker.image_id, worker.image.as_str()), (2, 2, "tests/takeover:plain"));
-    assert_eq!(all.other_releases, LiteMap::from_iter([(AppId(300), "c0".to_owned())]));
+    assert_eq!(all.other_releases, SortedMap::from_iter([(AppId(300), "c0".to_owned())]));
     assert_eq!(all.uuid, None, "it is in config.json");
     assert!(all.notes.iter().any(|it| it.contains("the key of service gone of app 8")), "{:?}", all.notes);
 }

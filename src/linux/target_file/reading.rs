@@ -1,15 +1,14 @@
 //! Reads a target-state file, or a compose file with what it names.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 
 use crate::document::compose_file::{self, ComposePath};
 use crate::document::parse;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{Target, TargetError};
 
 /// Size limit of a document, in bytes. A release of a hundred services takes some 200 kB.
@@ -19,7 +18,7 @@ pub const DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 pub(super) type Print = [u8; 32];
 
 /// The print, what is said if it is not what was given, and the other files that were read.
-type Looked = (Print, Option<Result<Target, String>>, BTreeSet<PathBuf>);
+type Looked = (Print, Option<Result<Target, String>>, SortedSet<PathBuf>);
 
 pub(super) fn look(path: &Path, uuid: Option<&str>, given: Option<Print>) -> Looked {
     if let Some(compose) = compose_path(path) {
@@ -31,7 +30,7 @@ pub(super) fn look(path: &Path, uuid: Option<&str>, given: Option<Print>) -> Loo
     let text = read(path);
     let print = print(&text);
     let target = (given != Some(print)).then(|| text.and_then(|it| parse(&it, uuid).map_err(|error| error.0)));
-    (print, target, BTreeSet::new())
+    (print, target, SortedSet::new())
 }
 
 /// Whether a path leads to a compose file: by its name, or because it is a folder.
@@ -40,14 +39,14 @@ pub(super) fn compose_path(path: &Path) -> Option<ComposePath<'_>> {
     if path.is_dir() { Some(ComposePath::Folder(path)) } else { is_yaml.then_some(ComposePath::File(path)) }
 }
 
-fn read_compose(path: ComposePath<'_>) -> (Result<Target, String>, BTreeSet<PathBuf>) {
+fn read_compose(path: ComposePath<'_>) -> (Result<Target, String>, SortedSet<PathBuf>) {
     if let ComposePath::File(file) = path
         && !file.exists()
     {
-        return (Err(MISSING.to_owned()), BTreeSet::new());
+        return (Err(MISSING.to_owned()), SortedSet::new());
     }
     // A variable that is not text cannot stand in a file.
-    let agent: LiteMap<String, String> =
+    let agent: SortedMap<String, String> =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     let reading = compose_file::read(path, &agent, &mut |path| {
         if path.exists() { read_bytes(path).map(Some) } else { Ok(None) }

@@ -1,7 +1,6 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use litemap::LiteMap;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -12,6 +11,7 @@ use crate::linux::cloud::CloudClientSettings;
 use crate::linux::signer::Signer;
 use crate::linux::traffic::TrafficCounter;
 use crate::linux::trust::TrustStore;
+use crate::sorted::SortedMap;
 use crate::state::proxy_variables::ProxyVariables;
 
 const INTERVAL: Duration = Duration::from_secs(900);
@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(900);
 /// A web server whose answers are set by tests, by path.
 #[derive(Default)]
 struct Web {
-    answers: RefCell<LiteMap<String, String>>,
+    answers: RefCell<SortedMap<String, String>>,
     /// The requests, each the path and its ETag.
     seen: RefCell<Vec<(String, Option<String>)>>,
     heads: RefCell<Vec<String>>,

@@ -8,7 +8,7 @@ fn reason(targets: [&str; 2], device: &str, step: &Step, change: impl FnOnce(&mu
     let [before, target] = targets.map(parse_target);
     let (mut current, mut overrides) = (parse_device(device), Overrides::default());
     change(&mut overrides, &mut current);
-    let changed: LiteMap<_, _> = changes(&before, &target).into_iter().collect();
+    let changed: SortedMap<_, _> = changes(&before, &target).into_iter().collect();
     let found = Reasons { target: &target, current: &current, overrides: &overrides, changes: &changed };
     let (trigger, cause) = found.of(step);
     format!("{trigger:?}: {}", cause.text())

@@ -1,16 +1,15 @@
 //! Which services are given access to the API.
 
-use std::collections::BTreeSet;
-
 use super::*;
+use crate::sorted::SortedSet;
 
 #[test]
 fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_nothing() {
     let keys = Keys {
         device: Secret::from_bytes([2; 32]),
         root: Secret::from_bytes([1; 32]),
-        generations: LiteMap::new(),
-        kept: LiteMap::new(),
+        generations: SortedMap::new(),
+        kept: SortedMap::new(),
     };
     let gets_variables = |words: &str, label: Option<&str>, shape: Generation| {
         let mut target = parse_target(words);
@@ -27,7 +26,7 @@ fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_
         let names = ["SUPERVISOR_API_KEY", "SUPERVISOR_HOST", "SUPERVISOR_PORT", "SUPERVISOR_ADDRESS"];
         let gets_variables =
             ["RESIN", "BALENA"].iter().flat_map(|prefix| names.map(|name| env.contains_key(&format!("{prefix}_{name}"))));
-        let gets_variables: BTreeSet<bool> = gets_variables.collect();
+        let gets_variables: SortedSet<bool> = gets_variables.collect();
         assert_eq!(gets_variables.len(), 1, "all of it or nothing");
         gets_variables.contains(&true)
     };

@@ -1,16 +1,15 @@
 //! The data of volumes: copied before a release begins, and put back.
 
-use std::collections::BTreeSet;
-
 use insta::assert_snapshot;
 
 use super::model::story_of;
+use crate::sorted::SortedSet;
 use crate::state::{AppId, Current, DataDemand, DataPlan, Overrides, VolumeCopy, VolumeSnapshot};
 
 const APP: AppId = AppId(1);
 
 fn demand(current: &mut Current, demand: DataDemand) {
-    let kept = if matches!(demand, DataDemand::PutBack(_)) { ["data".to_owned()].into() } else { BTreeSet::new() };
+    let kept = if matches!(demand, DataDemand::PutBack(_)) { ["data".to_owned()].into() } else { SortedSet::new() };
     current.data.insert(APP, DataPlan { demand, kept, ..DataPlan::default() });
 }
 

@@ -52,7 +52,7 @@ proptest! {
         let mut back = forth.clone();
         let steps = plan(&target, &Overrides::default(), &forth).steps;
         // Of two steps with the same subject only one is taken at a time.
-        let mut subjects = std::collections::BTreeSet::new();
+        let mut subjects = crate::sorted::SortedSet::new();
         let steps: Vec<_> = steps.into_iter().filter(|it| subjects.insert(it.subject())).collect();
         for step in &steps {
             apply(&mut forth, step);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use litemap::LiteMap;
 
 use super::model::{story, story_of};
+use crate::sorted::SortedMap;
 use crate::state::lease::{Lease, Leases};
 use crate::state::{AppId, Current, LockState, Overrides};
 
@@ -16,8 +16,8 @@ fn lease(owner: &str, minutes: u32) -> Lease {
 }
 
 fn leases(app: u32, all: &[Lease]) -> Leases {
-    let of_app: LiteMap<_, _> = all.iter().map(|it| (it.owner.clone(), it.clone())).collect();
-    LiteMap::from_iter([(AppId(app), of_app)])
+    let of_app: SortedMap<_, _> = all.iter().map(|it| (it.owner.clone(), it.clone())).collect();
+    SortedMap::from_iter([(AppId(app), of_app)])
 }
 
 fn leased(_: &mut Overrides, current: &mut Current) {

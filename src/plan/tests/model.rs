@@ -1,11 +1,9 @@
 //! A model of a device, described in words: how its engine executes steps.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use crate::plan::{container_name, plan};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode, Port, RestartPolicy};
 use crate::state::hook::{HookOutcome, UpdateHook};
@@ -200,13 +198,13 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
         image: ImageRef::new(image),
         image_id: 1,
         running: true,
-        depends_on: LiteMap::new(),
+        depends_on: SortedMap::new(),
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
         update_window: None,
         trial: TrialRules::default(),
         requires_reboot: false,
-        features: BTreeSet::new(),
+        features: SortedSet::new(),
         config,
     };
     for word in words {
@@ -298,10 +296,10 @@ pub(super) fn empty_app() -> App {
         name: "app".to_owned(),
         commit: Some("one".to_owned()),
         release_id: 1,
-        services: litemap::LiteMap::new(),
+        services: crate::sorted::SortedMap::new(),
         networks: std::iter::once(("default".to_owned(), NetworkConfig::default())).collect(),
-        volumes: litemap::LiteMap::new(),
-        snapshots: std::collections::BTreeSet::new(),
+        volumes: crate::sorted::SortedMap::new(),
+        snapshots: crate::sorted::SortedSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     }

@@ -1,13 +1,12 @@
 //! Services that leave the choice of a host port.
 
-use litemap::LiteMap;
-
 use super::model::{parse_device, parse_target};
 use crate::plan::{Plan, plan};
+use crate::sorted::SortedMap;
 use crate::state::{Current, EngineAction, Overrides, Step};
 
 /// The host port of each container to be created.
-fn chosen(plan: &Plan) -> LiteMap<String, u16> {
+fn chosen(plan: &Plan) -> SortedMap<String, u16> {
     let created = plan.steps.iter().filter_map(|it| match it {
         Step::Engine(EngineAction::Create(spec)) => Some((spec.key.service.clone(), *spec.ports.values().next()?)),
         _ => None,
@@ -15,13 +14,13 @@ fn chosen(plan: &Plan) -> LiteMap<String, u16> {
     created.collect()
 }
 
-fn choices(target: &str, device: &str, change: impl FnOnce(&mut Current)) -> LiteMap<String, u16> {
+fn choices(target: &str, device: &str, change: impl FnOnce(&mut Current)) -> SortedMap<String, u16> {
     let mut current = parse_device(device);
     change(&mut current);
     chosen(&plan(&parse_target(target), &Overrides::default(), &current))
 }
 
-fn pairs(pairs: &[(&str, u16)]) -> LiteMap<String, u16> {
+fn pairs(pairs: &[(&str, u16)]) -> SortedMap<String, u16> {
     pairs.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect()
 }
 

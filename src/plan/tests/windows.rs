@@ -1,10 +1,9 @@
 //! Update windows: what waits for one, and what does not.
 
-use std::collections::BTreeSet;
-
 use insta::assert_snapshot;
 
 use super::model::{parse_target, story, story_of, story_with};
+use crate::sorted::SortedSet;
 use crate::state::local_mode::LocalApps;
 use crate::state::window::{ClosedWindow, Opening};
 use crate::state::{AppId, Current, LockState, Overrides, ServiceKey, Target};
@@ -157,7 +156,7 @@ fn what_a_person_asks_for_waits_for_no_window() {
 
 #[test]
 fn local_mode_is_entered_at_any_time() {
-    let local = LocalApps { is_on: true, has_owner: true, pushed: BTreeSet::new() };
+    let local = LocalApps { is_on: true, has_owner: true, pushed: SortedSet::new() };
     let target = Target { local: Some(local), ..parse_target("web web:1") };
     assert_snapshot!(story_with(&target, "web web:1 running", web_is_closed), @"
     lock 1 (web)

@@ -1,9 +1,8 @@
 //! A machine whose boots are counted.
 
-use litemap::LiteMap;
-
 use super::*;
 use crate::reconcile::testing::TestWorld;
+use crate::sorted::SortedMap;
 
 const ORIGINAL: &str = "# as shipped\ndtparam=audio=on\n";
 
@@ -28,7 +27,7 @@ impl Board {
     /// The target wants these variables. Returns whether a boot is asked for.
     async fn wants(&mut self, variables: &[(&str, &str)]) -> bool {
         let prefixed = variables.iter().map(|(key, value)| (format!("HOST_CONFIG_{key}"), (*value).to_owned()));
-        self.target.config = prefixed.collect::<LiteMap<_, _>>();
+        self.target.config = prefixed.collect::<SortedMap<_, _>>();
         self.observe().await
     }
 

@@ -1,14 +1,13 @@
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::port::EngineError;
 use crate::reconcile::execute::StepFailure;
 use crate::reconcile::testing::{APP, act, parse_target, pull, remove_image};
+use crate::sorted::SortedSet;
 use crate::state::network::AddressPool;
 use crate::state::{Force, NetworkConfig, NetworkId};
 
 fn take_locks(app: AppId) -> Step {
-    Step::TakeLocks(app, BTreeSet::new(), Force::No)
+    Step::TakeLocks(app, SortedSet::new(), Force::No)
 }
 
 /// Whether a step of the plan must not start while another is in flight.

@@ -1,6 +1,3 @@
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -10,6 +7,7 @@ use crate::reconcile::execute::StepFailure;
 use crate::reconcile::schedule::Schedule;
 use crate::reconcile::testing::{APP, act, held, key, parse_device, parse_target, pull};
 use crate::request::NotStarted;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::LockState;
 
 /// A job that `web` waits for; it is on its way.
@@ -30,8 +28,8 @@ impl Scene {
     fn new(target: &str, device: &str) -> Self {
         let mut scene = Self {
             target: parse_target(target),
-            observed: Observed::new(LiteMap::new(), Schedule::new(Duration::from_secs(60))),
-            overrides: ActiveOverrides::new(BTreeSet::new()),
+            observed: Observed::new(SortedMap::new(), Schedule::new(Duration::from_secs(60))),
+            overrides: ActiveOverrides::new(SortedSet::new()),
             work: Work::default(),
             since: Instant::now(),
         };

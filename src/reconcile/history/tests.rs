@@ -1,8 +1,7 @@
-use litemap::LiteMap;
-
 use super::seen::{Between, SeenChange, changes_between, is_of_step};
 use super::*;
 use crate::reconcile::testing::{TestWorld, act, key, parse_device, parse_target};
+use crate::sorted::SortedMap;
 use crate::state::history::{HistoryAction, KEPT};
 use crate::state::{ContainerPhase, Current, EngineTime, Overrides};
 
@@ -57,7 +56,7 @@ fn now_policy() -> String {
 
 /// The reason of a step, for this device and this tracker.
 fn reason(tracker: &mut HistoryTracker, target: &str, device: &str, overrides: &Overrides, step: &Step) -> String {
-    let (target, current, changes) = (parse_target(target), parse_device(device), LiteMap::new());
+    let (target, current, changes) = (parse_target(target), parse_device(device), SortedMap::new());
     let found = Reasons { target: &target, current: &current, overrides, changes: &changes }.of(step);
     let cause = tracker.complete(step, found, None);
     let by = cause.asked_by.map(|it| format!(" by {it}")).unwrap_or_default();

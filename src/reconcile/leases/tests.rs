@@ -8,7 +8,7 @@ fn terms(owner: &str, seconds: u32) -> LeaseTerms {
 }
 
 fn owners(tracker: &LeaseTracker) -> Vec<&str> {
-    tracker.all().get(&APP).into_iter().flat_map(LiteMap::keys).map(String::as_str).collect()
+    tracker.all().get(&APP).into_iter().flat_map(|it| it.keys()).map(String::as_str).collect()
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn removing_our_locks_leaves_those_of_services() {
     let ours = || LockState::Ours(["web".to_owned()].into());
     let (both, theirs) = (LockState::Both(held("web")), LockState::Held(held("web")));
     let mut locks =
-        LiteMap::from_iter([(APP, ours()), (AppId(2), both.clone()), (AppId(3), ours()), (AppId(4), theirs.clone())]);
+        SortedMap::from_iter([(APP, ours()), (AppId(2), both.clone()), (AppId(3), ours()), (AppId(4), theirs.clone())]);
     remove_ours(&mut locks, |app| app != AppId(3));
     assert_eq!(locks, [(AppId(2), theirs.clone()), (AppId(3), ours()), (AppId(4), theirs)].into_iter().collect());
 }

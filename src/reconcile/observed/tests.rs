@@ -6,12 +6,12 @@ use crate::reconcile::testing::{APP, TestWorld, held, key, parse_device, parse_t
 const OTHER: AppId = AppId(2);
 
 fn observed(device: &str) -> Observed {
-    let mut observed = Observed::new(LiteMap::new(), Schedule::new(Duration::from_secs(60)));
+    let mut observed = Observed::new(SortedMap::new(), Schedule::new(Duration::from_secs(60)));
     observed.set_current(parse_device(device));
     observed
 }
 
-fn services(names: &[&str]) -> BTreeSet<String> {
+fn services(names: &[&str]) -> SortedSet<String> {
     names.iter().map(|&it| it.to_owned()).collect()
 }
 
@@ -35,7 +35,7 @@ fn id(text: &str) -> ContainerId {
 #[test]
 fn a_lock_of_ours_does_not_count_after_a_release_during_the_observation() {
     let mut observed = observed("");
-    let seen = LiteMap::from_iter([(APP, ours(&["web"])), (OTHER, LockState::Both(held("web")))]);
+    let seen = SortedMap::from_iter([(APP, ours(&["web"])), (OTHER, LockState::Both(held("web")))]);
     assert_eq!(observed.merged_locks(Some(seen.clone()), |_| false), seen);
     observed.locks_mut().on_released();
     assert_eq!(observed.merged_locks(Some(seen.clone()), |_| false), [(OTHER, theirs())].into_iter().collect());
@@ -46,8 +46,8 @@ fn a_lock_of_ours_does_not_count_after_a_release_during_the_observation() {
 #[test]
 fn a_lock_of_ours_does_not_count_while_it_is_being_released_or_lent() {
     let mut observed = observed("");
-    let seen = LiteMap::from_iter([(APP, ours(&["web"])), (OTHER, ours(&["web"]))]);
-    let left = LiteMap::from_iter([(OTHER, ours(&["web"]))]);
+    let seen = SortedMap::from_iter([(APP, ours(&["web"])), (OTHER, ours(&["web"]))]);
+    let left = SortedMap::from_iter([(OTHER, ours(&["web"]))]);
     assert_eq!(observed.merged_locks(Some(seen.clone()), |app| app == APP), left);
     observed.locks_mut().lend([APP].into());
     assert_eq!(observed.merged_locks(Some(seen), |_| false), left);
@@ -59,7 +59,7 @@ fn locks_that_cannot_be_read_count_as_they_were_last_known() {
     observed.add_ours(APP, &services(&["web"]));
     assert_eq!(observed.merged_locks(None, |_| false), [(APP, ours(&["web"]))].into_iter().collect());
     assert_eq!(observed.merged_locks(None, |app| app == APP), [].into_iter().collect());
-    assert_eq!(observed.merged_locks(Some(LiteMap::new()), |_| false), [].into_iter().collect());
+    assert_eq!(observed.merged_locks(Some(SortedMap::new()), |_| false), [].into_iter().collect());
 }
 
 #[test]
@@ -130,19 +130,19 @@ fn no_boot_is_awaited_by_a_container_that_has_run_or_on_a_machine_without_boot_i
 
 #[tokio::test]
 async fn a_request_reads_the_locks_of_its_app_as_they_are_now() {
-    let mut world = TestWorld { locks: Some(LiteMap::from_iter([(APP, theirs())])), ..TestWorld::default() };
+    let mut world = TestWorld { locks: Some(SortedMap::from_iter([(APP, theirs())])), ..TestWorld::default() };
     let mut observed = observed("web web:1 running");
     observed.refresh_locks(APP, None, &world).await;
     assert_eq!(observed.held_lock(APP), Some(&held("web")));
     assert!(observed.locks().was_checked(APP) && !observed.locks().was_checked(OTHER));
-    world.locks = Some(LiteMap::new());
+    world.locks = Some(SortedMap::new());
     observed.refresh_locks(APP, None, &world).await;
     assert_eq!(observed.held_lock(APP), None);
 }
 
 #[tokio::test]
 async fn a_request_that_reads_the_locks_adds_none_of_ours_and_removes_none() {
-    let world = TestWorld { locks: Some(LiteMap::from_iter([(APP, ours(&["web"]))])), ..TestWorld::default() };
+    let world = TestWorld { locks: Some(SortedMap::from_iter([(APP, ours(&["web"]))])), ..TestWorld::default() };
     let mut observed = observed("web web:1 running");
     observed.refresh_locks(APP, None, &world).await;
     assert!(!observed.are_ours(APP));
@@ -157,7 +157,7 @@ async fn a_request_that_reads_the_locks_adds_none_of_ours_and_removes_none() {
 async fn a_request_that_cannot_read_the_locks_leaves_them_as_they_were_known() {
     let world = TestWorld::default();
     let mut observed = observed("web web:1 running");
-    observed.update_locks(LiteMap::from_iter([(APP, theirs())]));
+    observed.update_locks(SortedMap::from_iter([(APP, theirs())]));
     observed.refresh_locks(APP, None, &world).await;
     assert_eq!(observed.held_lock(APP), Some(&held("web")));
     assert!(!observed.locks().was_checked(APP));
@@ -173,7 +173,7 @@ fn a_reader_of_an_earlier_observation_keeps_its_locks() {
 
 #[test]
 fn the_containers_of_a_service_are_known_after_the_first_observation() {
-    let mut observed = Observed::new(LiteMap::new(), Schedule::new(Duration::from_secs(60)));
+    let mut observed = Observed::new(SortedMap::new(), Schedule::new(Duration::from_secs(60)));
     assert!(!observed.knows_containers() && !observed.has_container(&key("web")));
     observed.set_current(parse_device("web web:1 exited\nweb web:2 running"));
     assert!(observed.knows_containers() && observed.has_container(&key("web")));

@@ -7,7 +7,7 @@ fn web_was_stopped() -> ActiveOverrides {
 }
 
 fn none() -> ActiveOverrides {
-    ActiveOverrides::new(BTreeSet::new())
+    ActiveOverrides::new(SortedSet::new())
 }
 
 fn id(text: &str) -> ContainerId {
@@ -15,7 +15,7 @@ fn id(text: &str) -> ContainerId {
 }
 
 fn is_forced(overrides: &ActiveOverrides) -> bool {
-    overrides.effective(BTreeSet::new()).force.contains(&APP)
+    overrides.effective(SortedSet::new()).force.contains(&APP)
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_restart_of_an_app_drops_its_own_stops_only() {
 #[test]
 fn a_volume_is_unused_until_it_is_gone_or_the_target_names_it() {
     let mut device = parse_device("volume old\nvolume data\nvolume held");
-    let all: BTreeSet<String> = ["1_old", "1_data", "1_held"].map(str::to_owned).into();
+    let all: SortedSet<String> = ["1_old", "1_data", "1_held"].map(str::to_owned).into();
     let mut overrides = none();
     overrides.remove_unused_volumes(&all);
     overrides.keep_only(&parse_target("web web:1 volume:data"));

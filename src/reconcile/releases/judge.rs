@@ -5,12 +5,11 @@
 //! created or started, or does not run within its deadline. What merely waits (for a lock, a window, an image on a slow line)
 //! has not failed, however long that takes: see `holds`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::config::RestartPolicy;
 use crate::state::release::MOST_RESTARTS;
 use crate::state::{App, Condition, Container, ContainerId, ContainerPhase, EngineTime, HealthStatus, Origin, Service};
@@ -20,11 +19,11 @@ use crate::state::{App, Condition, Container, ContainerId, ContainerPhase, Engin
 pub(super) struct ReleaseEvidence<'a> {
     pub(super) app: &'a App,
     /// The containers of the release, by service.
-    pub(super) containers: LiteMap<&'a str, &'a Container>,
+    pub(super) containers: SortedMap<&'a str, &'a Container>,
     /// Services that a user stopped.
-    pub(super) stopped: BTreeSet<&'a str>,
+    pub(super) stopped: SortedSet<&'a str>,
     /// Services whose container cannot be created or started, for a reason that waiting does not mend.
-    pub(super) refused: LiteMap<String, String>,
+    pub(super) refused: SortedMap<String, String>,
     /// The plan has steps for the app, or waits.
     pub(super) is_busy: bool,
     /// The app waits for something that may take as long as it likes.
@@ -35,13 +34,13 @@ pub(super) struct ReleaseEvidence<'a> {
 #[derive(Debug, Default)]
 pub(super) struct TrialMemory {
     /// When each container was first seen after its start.
-    started: LiteMap<ContainerId, Instant>,
+    started: SortedMap<ContainerId, Instant>,
     /// Since when each service has run without a break.
-    steady: LiteMap<String, SteadyRun>,
+    steady: SortedMap<String, SteadyRun>,
     /// How often a container of another supervisor was restarted before the agent saw it.
-    restarts_before: LiteMap<ContainerId, u32>,
+    restarts_before: SortedMap<ContainerId, u32>,
     /// Containers that were seen to run out of memory. An engine may say it only until it starts them again.
-    out_of_memory: BTreeSet<ContainerId>,
+    out_of_memory: SortedSet<ContainerId>,
 }
 
 /// A service that runs, healthy where it has a health check.
@@ -139,7 +138,7 @@ impl TrialMemory {
     fn remember(&mut self, evidence: &ReleaseEvidence<'_>, now: Instant) {
         let has_started = |it: &&&Container| it.started.is_some() && it.phase != ContainerPhase::Created;
         let started = evidence.containers.values().filter(has_started);
-        let started: LiteMap<_, _> =
+        let started: SortedMap<_, _> =
             started.map(|it| (it.id.clone(), self.started.get(&it.id).copied().unwrap_or(now))).collect();
         self.started = started;
         self.out_of_memory.retain(|id| evidence.containers.values().any(|it| it.id == *id));

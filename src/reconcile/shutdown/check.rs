@@ -1,19 +1,17 @@
 //! The check before a shutdown: whether the machine can shut down at all, and whether every app can be locked.
 
-use std::collections::BTreeSet;
-
-use litemap::LiteMap;
 use tracing::warn;
 
 use crate::port::{InhibitorMode, LockError, Locks, Power, PowerError, World};
 use crate::request::Refusal;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{AppId, Force, LockHolders, LockState, PowerAction};
 
 /// The services of apps whose locks are to be taken, and whether locks held by a service are overridden.
-pub(super) type AppLocks = LiteMap<AppId, (BTreeSet<String>, Force)>;
+pub(super) type AppLocks = SortedMap<AppId, (SortedSet<String>, Force)>;
 
 /// Apps under whose locks the host is being configured, and the services that can hold a lock of them.
-pub(super) type LentLocks = LiteMap<AppId, LockHolders>;
+pub(super) type LentLocks = SortedMap<AppId, LockHolders>;
 
 /// Checks whether the machine can shut down, and takes every lock. If it cannot, no lock stays taken that was not ours
 /// before.
@@ -57,7 +55,7 @@ pub(super) async fn check<W: World>(
 /// While the host is being configured under an app's locks, taking them again would release them on failure. They are only
 /// read.
 async fn none_held<W: World>(world: &W, app: AppId, holders: &LockHolders) -> Result<(), LockError> {
-    let seen = world.locks().observe(&LiteMap::from_iter([(app, holders.clone())])).await?;
+    let seen = world.locks().observe(&SortedMap::from_iter([(app, holders.clone())])).await?;
     let held = seen.values().find_map(LockState::held);
     held.map_or(Ok(()), |held| Err(LockError::Held(held.clone())))
 }

@@ -7,7 +7,6 @@
 //!  Up ──announced, not ours──▶ Announced
 //! ```
 
-use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tracing::info;
 
 use crate::port::{InhibitorNotice, PowerError};
 use crate::request::{Refusal, Reply, respond};
+use crate::sorted::SortedSet;
 use crate::state::{AppId, PowerAction, ShutdownOrigin};
 
 /// From the accepted call to its announcement. logind announces before it answers the call, so silence means that no shutdown
@@ -58,7 +58,7 @@ pub(in crate::reconcile) struct OwnShutdown {
     /// Reboot or power-off.
     pub(in crate::reconcile) ending: PowerAction,
     /// Apps locked for the shutdown that were not locked before.
-    pub(in crate::reconcile) locked: BTreeSet<AppId>,
+    pub(in crate::reconcile) locked: SortedSet<AppId>,
     /// Why.
     pub(in crate::reconcile) by: ShutdownOrigin,
 }

@@ -60,7 +60,7 @@ impl SnapshotTracker {
     }
 }
 
-fn data() -> BTreeSet<String> {
+fn data() -> SortedSet<String> {
     ["data".to_owned()].into()
 }
 
@@ -155,6 +155,6 @@ fn a_copy_of_another_release_than_the_one_that_is_kept_does_not_count() {
 #[test]
 fn an_agent_that_starts_plans_the_copy_for_a_preview() {
     let volume = Volume { name: Volume::engine_name(APP, "data"), app: APP, config: VolumeConfig::default() };
-    let plans = plans(LiteMap::new(), &second_on_trial(), &[volume], &[]);
+    let plans = plans(SortedMap::new(), &second_on_trial(), &[volume], &[]);
     assert_eq!(plans[&APP].demand, DataDemand::Keep(data()));
 }

@@ -1,20 +1,19 @@
 //! The last good release of each app, and the apps that went back to it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use litemap::LiteMap;
 use tracing::warn;
 
 use super::TargetTracker;
 use crate::reconcile::releases::ReleaseTracker;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::release::{ROLLBACK_LABEL, ROLLBACK_SETTING};
 use crate::state::snapshot::SNAPSHOT_LABEL;
 use crate::state::{App, AppId, FailedRelease, ReleaseTrial, Service, Target};
 
 impl TargetTracker {
     /// The same, with the releases that failed, as stored.
-    pub(in crate::reconcile) fn with_failed_releases(self, failed: LiteMap<AppId, FailedRelease>) -> Self {
+    pub(in crate::reconcile) fn with_failed_releases(self, failed: SortedMap<AppId, FailedRelease>) -> Self {
         Self { releases: self.releases.with_failed(failed), ..self }
     }
 
@@ -108,7 +107,7 @@ impl TargetTracker {
     }
 
     /// Apps that go back to what ran before: to their last good release, or after a trial.
-    pub(in crate::reconcile) fn going_back(&self) -> BTreeSet<AppId> {
+    pub(in crate::reconcile) fn going_back(&self) -> SortedSet<AppId> {
         let apps = self.wanted().into_iter().flat_map(|it| it.apps.keys());
         apps.filter(|it| self.is_returning || self.rollback_of(**it).is_some()).copied().collect()
     }
@@ -193,7 +192,7 @@ impl TargetTracker {
     }
 
     /// What is known of the release of each app that goes back when a new one fails. `None`: it is on trial.
-    pub(in crate::reconcile) fn trials(&self) -> LiteMap<AppId, Option<ReleaseTrial>> {
+    pub(in crate::reconcile) fn trials(&self) -> SortedMap<AppId, Option<ReleaseTrial>> {
         let apps = self.wanted().into_iter().flat_map(|it| it.apps.values()).filter(|it| self.rolls_back(it.id));
         let trial = |app: &App| match (self.failure_of(app.id), self.rollback_of(app.id)) {
             (Some(failed), Some(good)) => Some(ReleaseTrial::RolledBack(Arc::clone(failed), good.commit.clone())),

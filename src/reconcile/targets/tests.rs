@@ -1,9 +1,8 @@
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use super::*;
 use crate::reconcile::testing::{APP, TestWorld, act, key, parse_device, parse_target, pull};
+use crate::sorted::SortedMap;
 use crate::state::ServiceKey;
 use crate::state::contract::{Contract, Requirement};
 use crate::state::keys::KeyScope;
@@ -17,7 +16,7 @@ fn secret(byte: u8) -> Secret {
     Secret::from_bytes([byte; 32])
 }
 
-pub(super) fn images(names: &[&str]) -> BTreeSet<ImageRef> {
+pub(super) fn images(names: &[&str]) -> SortedSet<ImageRef> {
     names.iter().map(|it| ImageRef::new(it)).collect()
 }
 
@@ -31,10 +30,10 @@ pub(super) fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> Ta
         force: Force::No,
         update_window: None,
         rollback: false,
-        service_verbs: BTreeSet::new(),
+        service_verbs: SortedSet::new(),
     };
     let trial = wanted.map(|it| StartCount { document: target(it).fingerprint(), starts: trial });
-    let keys = Keys { device: secret(2), root: secret(1), generations: LiteMap::new(), kept: LiteMap::new() };
+    let keys = Keys { device: secret(2), root: secret(1), generations: SortedMap::new(), kept: SortedMap::new() };
     let pulled = [wanted, good]
         .into_iter()
         .flatten()
@@ -43,7 +42,7 @@ pub(super) fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> Ta
         pulled: pulled.collect(),
         wanted: wanted.map(target),
         last_good: good.map(target),
-        good_apps: LiteMap::new(),
+        good_apps: SortedMap::new(),
     };
     TargetTracker::new(settings, Identity { uuid: "uuid".to_owned() }, keys, stored, trial)
 }
@@ -108,11 +107,11 @@ async fn releases_of_a_rejected_target_are_published_until_another_is_accepted()
     let world = TestWorld::default();
     let mut targets = stored(Some("release two\nweb web:2"), Some("release one\nweb web:1"), StartCount::MAX_STARTS + 1);
     let published = || world.publish.borrow().rejected_releases.clone();
-    let commit = |it: &str| LiteMap::from_iter([("app".to_owned(), it.to_owned())]);
+    let commit = |it: &str| SortedMap::from_iter([("app".to_owned(), it.to_owned())]);
     start(&mut targets, &world).await;
     assert_eq!(published(), commit("two"));
     assert!(targets.accept(target("release three\nweb web:3"), &world.context()).await);
-    assert_eq!(published(), LiteMap::new());
+    assert_eq!(published(), SortedMap::new());
     assert!(!targets.accept(with_contract("release four\nweb web:2\ndb db:2", false), &world.context()).await);
     assert_eq!(published(), commit("four"));
 }

@@ -1,6 +1,5 @@
 //! The target in force: the one on trial, else the one that was kept after its trial, else the one of the sources.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 use super::{TargetTracker, publish_check};
 use crate::port::{Record, World};
 use crate::reconcile::Context;
+use crate::sorted::SortedSet;
 use crate::state::service::Strategy;
 use crate::state::target_trial::{BootTime, TargetTrialRecord, TargetTrialStatus};
 use crate::state::{AppId, ImageRef, Status, Target};
@@ -114,7 +114,7 @@ impl TargetTracker {
     }
 
     /// Images of the targets that the device may return to, but those that the one in force makes room for.
-    pub(super) fn images_beneath(&self) -> BTreeSet<ImageRef> {
+    pub(super) fn images_beneath(&self) -> SortedSet<ImageRef> {
         let kept = self.trial.kept.as_ref().map(|it| &it.target);
         let beneath = self.stored.wanted.iter().chain(kept).filter(|_| self.is_on_trial());
         let services = beneath.flat_map(Target::services);

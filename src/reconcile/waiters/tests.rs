@@ -1,9 +1,9 @@
-use litemap::LiteMap;
 use tokio::sync::oneshot;
 
 use super::*;
 use crate::reconcile::testing::{APP, key};
 use crate::request::RejectedDocument;
+use crate::sorted::SortedMap;
 
 /// A goal about a service, and where its response arrives.
 fn stop(service: &str) -> (Goal, oneshot::Receiver<Result<ContainerId, Refusal>>) {
@@ -91,7 +91,7 @@ fn a_request_says_which_service_it_stops_and_whether_it_restarts() {
 #[tokio::test]
 async fn requests_that_came_too_early_are_handled_once_and_in_their_order() {
     let mut requests = PendingRequests::new();
-    let rejected = |why: &str| Request::Rejected(RejectedDocument { why: why.to_owned(), releases: LiteMap::new() });
+    let rejected = |why: &str| Request::Rejected(RejectedDocument { why: why.to_owned(), releases: SortedMap::new() });
     requests.defer(rejected("first"));
     requests.defer(rejected("second"));
     let [Request::Rejected(first), Request::Rejected(second)] = &requests.take_deferred()[..] else { unreachable!() };

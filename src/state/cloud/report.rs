@@ -1,8 +1,8 @@
 //! Reports of the current state (`PATCH /device/v3/state`).
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 
+use crate::sorted::SortedMap;
 use crate::state::Secret;
 
 /// The reports, as far as they went.
@@ -31,9 +31,9 @@ pub struct RefusedPart {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceReport {
     /// Fields of the device, by their names in the cloud.
-    pub fields: LiteMap<&'static str, ReportValue>,
+    pub fields: SortedMap<&'static str, ReportValue>,
     /// Its apps, by uuid.
-    pub apps: LiteMap<String, AppReport>,
+    pub apps: SortedMap<String, AppReport>,
 }
 
 impl DeviceReport {
@@ -65,7 +65,7 @@ pub struct AppReport {
     /// The commit of the release that runs.
     pub release_uuid: Option<String>,
     /// The release of the target, by its commit.
-    pub releases: LiteMap<String, ReleaseReport>,
+    pub releases: SortedMap<String, ReleaseReport>,
 }
 
 /// A release of the target.
@@ -74,7 +74,7 @@ pub struct ReleaseReport {
     /// `rejected`, `downloading`, `downloaded`, `applying changes`, `aborted` or `done`.
     pub update_status: Option<&'static str>,
     /// Its services, by name.
-    pub services: LiteMap<String, ServiceReport>,
+    pub services: SortedMap<String, ServiceReport>,
 }
 
 /// A service of a release.

@@ -1,10 +1,10 @@
 //! The bytes that the agent sends and receives, by purpose.
 
-use litemap::LiteMap;
+use crate::sorted::SortedMap;
 
 /// Payload of TCP since the agent started, TLS included, by purpose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Traffic(pub LiteMap<TrafficPurpose, ByteCount>);
+pub struct Traffic(pub SortedMap<TrafficPurpose, ByteCount>);
 
 /// Bytes in both directions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

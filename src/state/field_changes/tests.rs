@@ -1,6 +1,6 @@
 use super::*;
 
-fn variables(pairs: &[(&str, &str)]) -> LiteMap<String, String> {
+fn variables(pairs: &[(&str, &str)]) -> SortedMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 

@@ -83,8 +83,8 @@ fn texts_from_outside_are_cut() {
 
 #[test]
 fn every_word_is_another() {
-    let words: std::collections::BTreeSet<_> = HistoryAction::ALL.iter().map(|it| it.word()).collect();
+    let words: crate::sorted::SortedSet<_> = HistoryAction::ALL.iter().map(|it| it.word()).collect();
     assert_eq!(words.len(), HistoryAction::ALL.len());
-    let words: std::collections::BTreeSet<_> = HistoryObject::ALL.iter().map(|it| it.word()).collect();
+    let words: crate::sorted::SortedSet<_> = HistoryObject::ALL.iter().map(|it| it.word()).collect();
     assert_eq!(words.len(), HistoryObject::ALL.len());
 }

@@ -1,6 +1,5 @@
-use litemap::LiteMap;
-
 use super::*;
+use crate::sorted::SortedMap;
 use crate::state::App;
 use crate::state::app::Generation;
 
@@ -19,17 +18,17 @@ fn pushed(apps: &[u32]) -> Target {
         name: "localapp".to_owned(),
         commit: Some("10ca12e1ea5e".to_owned()),
         release_id: 1,
-        services: LiteMap::new(),
-        networks: LiteMap::new(),
-        volumes: LiteMap::new(),
-        snapshots: std::collections::BTreeSet::new(),
+        services: SortedMap::new(),
+        networks: SortedMap::new(),
+        volumes: SortedMap::new(),
+        snapshots: crate::sorted::SortedSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     };
     Target { apps: apps.iter().map(|id| (AppId(*id), app(id))).collect(), ..Target::default() }
 }
 
-fn ids(apps: impl IntoIterator<Item = u32>) -> BTreeSet<AppId> {
+fn ids(apps: impl IntoIterator<Item = u32>) -> SortedSet<AppId> {
     apps.into_iter().map(AppId).collect()
 }
 

@@ -8,11 +8,11 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
-use litemap::LiteMap;
 use tokio::sync::mpsc;
 
 use crate::followers::is_sent;
 use crate::port::{Engine, EngineError};
+use crate::sorted::SortedMap;
 use crate::state::live_log::{LiveLogLine, LogQuery};
 use crate::state::{Container, ContainerId, EngineLogLine, EngineTime, LogCursor, OutputStream, ServiceKey, StreamCursor};
 
@@ -180,7 +180,7 @@ impl Joining {
 
 /// How far each container's log was read.
 #[derive(Default)]
-pub(super) struct ReadBefore(LiteMap<ContainerId, LogCursor>);
+pub(super) struct ReadBefore(SortedMap<ContainerId, LogCursor>);
 
 impl ReadBefore {
     pub(super) fn of(containers: &[PastContainer]) -> Self {

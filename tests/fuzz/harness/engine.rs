@@ -4,11 +4,10 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use boardkeeper::linux::engine::{Engine, EngineSettings, codec};
 use boardkeeper::plan;
 use boardkeeper::port::Engine as _;
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::{Current, EngineAction, ImageRef, Overrides, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -50,7 +49,7 @@ pub fn logs(data: &[u8]) {
 pub fn labels(data: &[u8]) {
     let _ = codec::has_login(data, "r.example/app:1");
     let text = String::from_utf8_lossy(data);
-    let (mut labels, mut env, mut names) = (LiteMap::new(), Vec::new(), Vec::new());
+    let (mut labels, mut env, mut names) = (SortedMap::new(), Vec::new(), Vec::new());
     for line in text.lines() {
         match line.split_at_checked(2) {
             Some(("L ", rest)) => {

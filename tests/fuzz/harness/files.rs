@@ -2,14 +2,11 @@
 //!
 //! A file tree is encoded as text, a line for each file: a letter for its type, its path, and its contents.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use litemap::LiteMap;
 
 use boardkeeper::config::{Config, Provisioning, RawSettings, SettingsFile};
 use boardkeeper::document;
@@ -19,6 +16,7 @@ use boardkeeper::linux::store::{self, Store};
 use boardkeeper::linux::take_over::sqlite::Database;
 use boardkeeper::linux::take_over::{self, TargetChoice};
 use boardkeeper::port::{Leds as _, Locks as _, Record, Store as _};
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::keys::{is_device_key, is_root};
 use boardkeeper::state::{AppId, Force, Identity, Keys, LedRef, LockHolders, Pattern, Secret, ServiceKey};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -62,7 +60,7 @@ pub fn locks(data: &[u8]) {
     fs::write(outside.join("updates.lock"), "precious").expect("a fresh directory");
     lab.grow("root/tmp/balena-supervisor/services/7", data);
     fs::create_dir_all(lab.path("root/tmp")).expect("a fresh directory");
-    let services: BTreeSet<String> = ["main", "side"].map(str::to_owned).into();
+    let services: SortedSet<String> = ["main", "side"].map(str::to_owned).into();
     let locks = Locks::new(&lab.path("root"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -102,7 +100,7 @@ pub fn records(data: &[u8]) {
             assert!(is_device_key(keys.device.reveal()) && is_root(keys.root.reveal()));
         }
         let (device, root) = (Secret::new("d1".repeat(32)), Secret::new("e2".repeat(32)));
-        let keys = Keys { device, root, generations: LiteMap::new(), kept: LiteMap::new() };
+        let keys = Keys { device, root, generations: SortedMap::new(), kept: SortedMap::new() };
         store.save(&Record::Keys(keys.clone())).await.expect("there is room");
         store.save(&Record::Identity(Identity { uuid: super::UUID.to_owned() })).await.expect("there is room");
         let again = open().load().await.expect("it is loaded");

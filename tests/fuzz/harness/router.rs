@@ -3,11 +3,10 @@
 use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
 
-use litemap::LiteMap;
-
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::http;
 use boardkeeper::request::{LedHandle, LedRequest, Refusal, Request, respond};
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::cloud::CloudStatus;
 use boardkeeper::state::device::ClientAddress;
 use boardkeeper::state::history::History;
@@ -109,8 +108,8 @@ fn known() -> Status {
     let keys = Keys {
         device: Secret::new(KEY.repeat(64)),
         root: Secret::new("r".repeat(64)),
-        generations: LiteMap::new(),
-        kept: LiteMap::new(),
+        generations: SortedMap::new(),
+        kept: SortedMap::new(),
     };
     let access =
         keys.access([Grant { service: ServiceKey::new(AppId(1), "main"), app_uuid: "1".to_owned(), reach: KeyScope::App }]);

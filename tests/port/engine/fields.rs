@@ -1,14 +1,12 @@
 //! Container configurations: what the engine is sent, and what is read back of a container that another program created.
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use boardkeeper::port::Engine as _;
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, Propagation, RestartPolicy};
 use boardkeeper::state::logging::Logging;
 use boardkeeper::state::network::NetworkAttachment;
@@ -23,7 +21,7 @@ fn texts<C: FromIterator<String>>(list: &[&str]) -> C {
     list.iter().map(|it| (*it).to_owned()).collect()
 }
 
-fn pairs(list: &[(&str, &str)]) -> LiteMap<String, String> {
+fn pairs(list: &[(&str, &str)]) -> SortedMap<String, String> {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
@@ -61,7 +59,7 @@ fn rich() -> ContainerConfig {
         devices: texts(&["/dev/null:/dev/mine:rw"]),
         device_cgroup_rules: texts(&["c 1:3 r"]),
         group_add: texts(&["20"]),
-        ulimits: LiteMap::from_iter([("nofile".into(), (512, 1024))]),
+        ulimits: SortedMap::from_iter([("nofile".into(), (512, 1024))]),
         sysctls: pairs(&[("net.ipv4.ip_unprivileged_port_start", "80")]),
         pid: Some("host".into()),
         ipc: "private".into(),
@@ -72,7 +70,7 @@ fn rich() -> ContainerConfig {
         cpuset: "0".into(),
         pids_limit: 50,
         oom_score_adj: 300,
-        networks: LiteMap::from_iter([
+        networks: SortedMap::from_iter([
             (
                 "default".into(),
                 NetworkAttachment {
@@ -83,7 +81,7 @@ fn rich() -> ContainerConfig {
             ),
             ("back".into(), NetworkAttachment { aliases: texts(&["main"]), ..NetworkAttachment::default() }),
         ]),
-        ports: BTreeSet::from([port(80, "tcp", "127.0.0.1", Some(18_080)), port(53, "udp", "", None)]),
+        ports: SortedSet::from([port(80, "tcp", "127.0.0.1", Some(18_080)), port(53, "udp", "", None)]),
         expose: texts(&["80/tcp", "53/udp", "9000/tcp"]),
         dns: texts(&["10.0.0.2", "10.0.0.1"]),
         dns_opt: texts(&["ndots:2"]),
@@ -91,7 +89,7 @@ fn rich() -> ContainerConfig {
         extra_hosts: texts(&["somehost:10.0.0.3"]),
         hostname: Some("board".into()),
         domainname: Some("example".into()),
-        mounts: BTreeSet::from([
+        mounts: SortedSet::from([
             Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write },
             Mount::Bind {
                 host: "/var/tmp".into(),
@@ -248,7 +246,7 @@ async fn a_container_of_the_richest_kind_runs() {
 async fn what_says_nothing_is_read_back_as_nothing() {
     let Some(lab) = Real::up() else { return };
     surroundings(&lab).await;
-    let networks = LiteMap::from_iter([(
+    let networks = SortedMap::from_iter([(
         "default".into(),
         NetworkAttachment { aliases: texts(&["main"]), ..NetworkAttachment::default() },
     )]);
@@ -323,13 +321,13 @@ async fn a_container_of_the_other_supervisor_is_read_as_its_document() {
         command: Some(texts(&["sleep", "1000"])),
         env: pairs(&[("RESIN", "1")]),
         labels: pairs(&[("io.balena.features.supervisor-api", "1")]),
-        networks: LiteMap::from_iter([(
+        networks: SortedMap::from_iter([(
             "default".into(),
             NetworkAttachment { aliases: texts(&["main"]), ..NetworkAttachment::default() },
         )]),
-        ports: BTreeSet::from([port(80, "tcp", "", Some(8080))]),
+        ports: SortedSet::from([port(80, "tcp", "", Some(8080))]),
         expose: texts(&["80/tcp"]),
-        mounts: BTreeSet::from([
+        mounts: SortedSet::from([
             Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write },
             Mount::Bind {
                 host: "/tmp/lock".into(),
@@ -372,13 +370,13 @@ async fn a_container_just_created_is_as_an_inspection_describes_it() {
         config
     };
     let on_host =
-        ContainerConfig { network_mode: NetworkMode::Host, networks: LiteMap::new(), ports: BTreeSet::new(), ..alone() };
+        ContainerConfig { network_mode: NetworkMode::Host, networks: SortedMap::new(), ports: SortedSet::new(), ..alone() };
     let configs = [
         ("rich", alone()),
         ("plain", ContainerConfig::default()),
         ("always", ContainerConfig { restart: RestartPolicy::Always, health: None, ..alone() }),
-        ("unless", ContainerConfig { restart: RestartPolicy::UnlessStopped, mounts: BTreeSet::new(), ..alone() }),
-        ("host", ContainerConfig { hostname: None, domainname: None, sysctls: LiteMap::new(), ..on_host }),
+        ("unless", ContainerConfig { restart: RestartPolicy::UnlessStopped, mounts: SortedSet::new(), ..alone() }),
+        ("host", ContainerConfig { hostname: None, domainname: None, sysctls: SortedMap::new(), ..on_host }),
     ];
     for (service, config) in configs {
         let spec = made_from(lab.image(), service, config);

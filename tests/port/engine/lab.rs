@@ -1,6 +1,5 @@
 //! A real engine of the test's own, from `tests/lab/engine.sh`.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use boardkeeper::linux::engine::{Engine, EngineSettings};
+use boardkeeper::sorted::SortedSet;
 use boardkeeper::state::{ContainerId, ImageRef, OutputStream};
 
 use super::{Lab, Thing};
@@ -205,7 +205,7 @@ impl Lab for Real {
         };
     }
 
-    fn everything(&self) -> BTreeSet<String> {
+    fn everything(&self) -> SortedSet<String> {
         let list = |words: &[&str], format: &str| {
             let text = self.docker(&[words, &["--format", format]].concat());
             text.lines().map(|it| format!("{} {it}", words[0])).collect::<Vec<_>>()

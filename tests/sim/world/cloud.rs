@@ -1,12 +1,11 @@
 //! The cloud: one fleet and its devices. It lies, dies, repeats itself, asks to wait and loses answers.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
-
-use litemap::LiteMap;
 
 use boardkeeper::document;
 use boardkeeper::port::{self, CloudError, TargetAnswer, TargetTag};
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::cloud::{
     ByteCount, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, DeviceTag, PollOutcome, RegisteredDevice, Registration,
     RegistrationForm, ReleasePin, TargetOrigin, Traffic, TrafficPurpose, VpnProfile,
@@ -31,9 +30,9 @@ const MOST_POLLS: usize = 65;
 /// The cloud.
 pub(crate) struct CloudModel {
     /// Devices, by uuid.
-    pub(crate) devices: LiteMap<String, CloudDevice>,
+    pub(crate) devices: SortedMap<String, CloudDevice>,
     /// The tags of the one device that lives.
-    pub(crate) tags: LiteMap<String, String>,
+    pub(crate) tags: SortedMap<String, String>,
     /// Whose targets the device applies.
     pub(crate) targets_from: TargetOrigin,
     /// The device is frozen until then.
@@ -41,7 +40,7 @@ pub(crate) struct CloudModel {
     /// It answers 304 to an ETag that it gave once, whatever the target is now.
     pub(crate) stale_etags: bool,
     /// It refuses every report of these parts: the apps, by uuid.
-    pub(crate) refused_apps: BTreeSet<String>,
+    pub(crate) refused_apps: SortedSet<String>,
     /// It answers every request so, until then.
     pub(crate) busy_until: Option<Instant>,
     /// What becomes of the next requests, before chance decides.
@@ -56,9 +55,9 @@ pub(crate) struct CloudModel {
     /// An older target, which a cache gives.
     cached: Option<Target>,
     /// Fingerprints of the targets that were given, by ETag.
-    given: LiteMap<String, String>,
+    given: SortedMap<String, String>,
     /// Releases that documents named, by app and commit.
-    pub(super) named: BTreeSet<(String, String)>,
+    pub(super) named: SortedSet<(String, String)>,
     pub(super) refusals: VecDeque<(Instant, String)>,
     /// What the device reported.
     pub(crate) reported: DeviceReport,
@@ -95,12 +94,12 @@ impl CloudModel {
     /// A fleet without devices.
     pub(crate) fn new(rng: Rng) -> Self {
         Self {
-            devices: LiteMap::new(),
-            tags: LiteMap::new(),
+            devices: SortedMap::new(),
+            tags: SortedMap::new(),
             targets_from: TargetOrigin::File,
             frozen_until: None,
             stale_etags: false,
-            refused_apps: BTreeSet::new(),
+            refused_apps: SortedSet::new(),
             busy_until: None,
             fates: VecDeque::new(),
             status: None,
@@ -108,8 +107,8 @@ impl CloudModel {
             reports: 0,
             rng,
             cached: None,
-            given: LiteMap::new(),
-            named: BTreeSet::new(),
+            given: SortedMap::new(),
+            named: SortedSet::new(),
             refusals: VecDeque::new(),
             reported: DeviceReport::default(),
             asked_to_wait: false,
@@ -445,7 +444,7 @@ impl port::Cloud for Sim {
         self.request(TrafficPurpose::Registration, tags).await
     }
 
-    async fn set_tags(&self, account: &CloudAccount, tags: &LiteMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, account: &CloudAccount, tags: &SortedMap<String, String>) -> Result<(), CloudError> {
         let set = |model: &mut Model| {
             if !model.cloud.knows(account) {
                 return Err(refused(401, ""));

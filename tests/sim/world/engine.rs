@@ -1,10 +1,10 @@
 //! How the agent reaches the engine: late, twice, half-way or not at all.
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
 use boardkeeper::port::{Engine, EngineError, EngineSnapshot};
+use boardkeeper::sorted::SortedSet;
 use boardkeeper::state::config::{Port, RestartPolicy};
 use boardkeeper::state::{
     Container, ContainerId, ContainerPhase, ContainerRef, DownloadProgress, EngineAction, EngineLogLine, ImageRef, LogCursor,
@@ -265,7 +265,7 @@ impl Engine for Sim {
         Ok(EngineSnapshot { containers, ..rest })
     }
 
-    async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    async fn check_room(&self, images: &SortedSet<ImageRef>) -> Result<(), EngineError> {
         self.pass(1, 2000).await;
         self.answers(None)?;
         self.with(|model| {
@@ -280,7 +280,7 @@ impl Engine for Sim {
         })
     }
 
-    async fn check_copies(&self, volumes: &BTreeSet<String>) -> Result<(), EngineError> {
+    async fn check_copies(&self, volumes: &SortedSet<String>) -> Result<(), EngineError> {
         self.pass(1, 2000).await;
         self.answers(None)?;
         self.with(|model| {

@@ -1,11 +1,12 @@
 //! A container engine as far as an agent can observe it: what it has, what it does, and what it refuses. No time passes here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use boardkeeper::port::EngineError;
+use boardkeeper::sorted::SortedSet;
 use boardkeeper::state::config::{Mount, RestartPolicy};
 use boardkeeper::state::hook::UpdateHook;
 use boardkeeper::state::{
@@ -35,13 +36,13 @@ pub(crate) struct EngineModel {
     /// The subnets of each network.
     pub(super) subnets: BTreeMap<String, Vec<String>>,
     /// Networks that it does not remove.
-    pub(crate) stuck_networks: BTreeSet<String>,
+    pub(crate) stuck_networks: SortedSet<String>,
     /// How often it was observed.
     pub(crate) looks: u64,
     /// What the engine's clock says.
     pub(crate) now: EngineTime,
     /// Services that cannot be started: their hardware is unplugged.
-    pub(crate) unplugged: BTreeSet<ServiceKey>,
+    pub(crate) unplugged: SortedSet<ServiceKey>,
     /// Every volume, and whose it is.
     pub(crate) volumes: BTreeMap<String, Owned<(AppId, VolumeConfig)>>,
     /// What volumes and snapshots have, by their names.
@@ -119,7 +120,7 @@ pub(crate) struct SimContainer {
     /// What it printed, in the engine's order.
     pub(crate) log: Vec<(EngineTime, OutputStream, String)>,
     pub(super) networks: BTreeMap<String, NetworkId>,
-    volumes: BTreeSet<String>,
+    volumes: SortedSet<String>,
 }
 
 impl SimContainer {
@@ -139,7 +140,7 @@ impl SimContainer {
             retired_by: None,
             log: Vec::new(),
             networks: BTreeMap::new(),
-            volumes: BTreeSet::new(),
+            volumes: SortedSet::new(),
         }
     }
 }
@@ -161,7 +162,7 @@ impl EngineModel {
         let bare = reference.as_str().trim_end_matches(|c: char| c.is_ascii_lowercase());
         let sum = bare.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(1_000_003).wrapping_add(u64::from(byte)));
         let id = ImageId(format!("sha256:{sum:064x}"));
-        Image { id, names: BTreeSet::from([reference.clone()]), size_bytes: 50_000_000 + sum % 100_000_000 }
+        Image { id, names: SortedSet::from([reference.clone()]), size_bytes: 50_000_000 + sum % 100_000_000 }
     }
 
     /// The image a reference leads to here.
@@ -219,7 +220,7 @@ impl EngineModel {
             started: None,
             networks: None,
             shares: shares.into_iter().collect(),
-            ports: std::collections::BTreeSet::new(),
+            ports: boardkeeper::sorted::SortedSet::new(),
             is_port_taken: false,
             before_update: UpdateHook::of_labels(&spec.config.labels).unwrap(),
             shares_since: None,
@@ -247,7 +248,7 @@ impl EngineModel {
         spec.config.networks.keys().map(find).collect()
     }
 
-    fn volumes_of(&self, spec: &ContainerSpec) -> Result<BTreeSet<String>, EngineError> {
+    fn volumes_of(&self, spec: &ContainerSpec) -> Result<SortedSet<String>, EngineError> {
         let names = spec.config.mounts.iter().filter_map(|mount| match mount {
             Mount::Volume { name, .. } => Some(format!("{}_{name}", spec.key.app)),
             Mount::Bind { .. } | Mount::Anonymous { .. } => None,
@@ -445,15 +446,15 @@ impl EngineModel {
             restart: RestartPolicy::No,
             error: None,
             health: None,
-            shares: litemap::LiteMap::new(),
+            shares: boardkeeper::sorted::SortedMap::new(),
             started: None,
             networks: None,
-            ports: std::collections::BTreeSet::new(),
+            ports: boardkeeper::sorted::SortedSet::new(),
             is_port_taken: false,
             before_update: None,
             shares_since: None,
             is_orphaned: false,
-            volumes: BTreeSet::new(),
+            volumes: SortedSet::new(),
             restarts: 0,
             is_out_of_memory: false,
         };

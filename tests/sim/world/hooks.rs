@@ -1,12 +1,10 @@
 //! Hooks before updates: commands of services that succeed, fail or hang.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
-
-use litemap::LiteMap;
 
 use boardkeeper::plan::inject_supervisor_env;
 use boardkeeper::port::EngineError;
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::hook::{HookRun, UpdateHook};
 use boardkeeper::state::labels::{BEFORE_UPDATE_LABEL, BEFORE_UPDATE_TIMEOUT_LABEL};
 use boardkeeper::state::{
@@ -23,15 +21,15 @@ use super::{Model, Sim};
 #[derive(Debug, Default)]
 pub(crate) struct HookBehaviour {
     /// Services whose hook fails.
-    pub(crate) failing: BTreeSet<ServiceKey>,
+    pub(crate) failing: SortedSet<ServiceKey>,
     /// Services whose hook does not end.
-    pub(crate) hanging: BTreeSet<ServiceKey>,
+    pub(crate) hanging: SortedSet<ServiceKey>,
     /// In lives of chance: while there are faults, some runs fail or hang.
     pub(crate) chance: Option<Rng>,
     /// How often each container's hook succeeded.
-    pub(crate) succeeded: LiteMap<ContainerId, u32>,
+    pub(crate) succeeded: SortedMap<ContainerId, u32>,
     /// For which updates hooks succeeded, as the agent that runs may remember: the container, and the wanted configuration.
-    remembered: BTreeSet<(ContainerId, ConfigHash)>,
+    remembered: SortedSet<(ContainerId, ConfigHash)>,
     /// A client had a target tried: what goes back from it has no hooks.
     pub(crate) is_target_tried: bool,
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use litemap::LiteMap;
-
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::AppId;
 use boardkeeper::state::lease::Leases;
 use tokio::time::Instant;
@@ -19,7 +18,7 @@ pub(crate) struct LeaseBook {
     pub(crate) are_asked_for: bool,
     pub(crate) rng: Rng,
     /// When each begins and ends at the earliest, by app and owner.
-    granted: LiteMap<AppId, LiteMap<String, Granted>>,
+    granted: SortedMap<AppId, SortedMap<String, Granted>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,12 +29,12 @@ struct Granted {
 
 impl LeaseBook {
     pub(super) const fn new(rng: Rng) -> Self {
-        Self { are_asked_for: false, rng, granted: LiteMap::new() }
+        Self { are_asked_for: false, rng, granted: SortedMap::new() }
     }
 
     /// Whether a client knows that it has a lease of an app, and that long already.
     pub(crate) fn lasts(&self, app: AppId, since: Duration) -> bool {
-        let of_app = self.granted.get(&app).into_iter().flat_map(LiteMap::values);
+        let of_app = self.granted.get(&app).into_iter().flat_map(|it| it.values());
         of_app.into_iter().any(|it| it.ends > Instant::now() && it.begins.elapsed() >= since)
     }
 }
@@ -58,7 +57,7 @@ impl Model {
 
     /// The agent is killed while leases last.
     pub(super) fn leases_outlive_the_agent(&mut self) {
-        if self.leases.granted.values().flat_map(LiteMap::values).any(|it| it.ends > Instant::now()) {
+        if self.leases.granted.values().flat_map(|it| it.values()).any(|it| it.ends > Instant::now()) {
             self.hit(Mark::CutInLease);
         }
     }

@@ -1,12 +1,10 @@
 //! Update locks in a directory that a reboot empties, and the signals of a hand-over.
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use boardkeeper::port::{LockError, Locks};
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::{AppId, ContainerRef, EngineAction, Force, HeldLock, LockHolders, LockState as Held, ServiceKey};
 use futures_util::{Stream, stream};
 
@@ -17,17 +15,17 @@ use super::{Model, Sim};
 #[derive(Debug, Default)]
 pub(crate) struct LockDir {
     /// Who holds the lock of a service.
-    pub(crate) held: LiteMap<ServiceKey, Holder>,
+    pub(crate) held: SortedMap<ServiceKey, Holder>,
     /// The name of the lock file, where a service uses another than the usual one.
-    pub(crate) files: LiteMap<ServiceKey, String>,
+    pub(crate) files: SortedMap<ServiceKey, String>,
     /// Services whose new container said it is ready.
-    pub(crate) ready: BTreeSet<ServiceKey>,
+    pub(crate) ready: SortedSet<ServiceKey>,
     /// Observing them fails.
     pub(crate) unreadable: bool,
     /// Services whose directory is there.
-    there: BTreeSet<ServiceKey>,
+    there: SortedSet<ServiceKey>,
     /// Those of them that the engine made, as it mounted what was not there: the agent, which is not root, has no access.
-    pub(crate) engines: BTreeSet<ServiceKey>,
+    pub(crate) engines: SortedSet<ServiceKey>,
     /// An agent before this one left some of its locks.
     inherited: bool,
 }
@@ -94,9 +92,9 @@ impl LockDir {
     }
 
     /// Who holds the locks of these apps.
-    pub(crate) fn seen(&self, apps: &LiteMap<AppId, LockHolders>) -> LiteMap<AppId, Held> {
+    pub(crate) fn seen(&self, apps: &SortedMap<AppId, LockHolders>) -> SortedMap<AppId, Held> {
         let of = |(app, holders): (&AppId, &LockHolders)| {
-            let ours: BTreeSet<_> = self.agents(*app).map(|key| key.service.clone()).collect();
+            let ours: SortedSet<_> = self.agents(*app).map(|key| key.service.clone()).collect();
             match self.first(*app, holders) {
                 Some(held) if ours.is_empty() => Some((*app, Held::Held(held))),
                 Some(held) => Some((*app, Held::Both(held))),
@@ -122,7 +120,7 @@ impl LockDir {
         self.of_agent().filter(move |key| key.app == app)
     }
 
-    fn take(&mut self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+    fn take(&mut self, app: AppId, services: &SortedSet<String>, force: Force) -> Result<(), LockError> {
         if let Some(name) = services.iter().find(|it| ["", ".", ".."].contains(&it.as_str()) || it.contains('/')) {
             return Err(LockError::Failed(format!("`{name}` is no name of a directory")));
         }
@@ -187,12 +185,12 @@ impl Model {
 }
 
 /// Locks being taken. If it is dropped before it is done, some may be left.
-struct Taking<'a>(&'a Sim, AppId, Option<BTreeSet<String>>);
+struct Taking<'a>(&'a Sim, AppId, Option<SortedSet<String>>);
 
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
         let (Some(services), Ok(mut model)) = (self.2.take(), self.0.0.try_borrow_mut()) else { return };
-        let some: BTreeSet<_> = services.into_iter().filter(|_| model.rngs.partial.happens(500)).collect();
+        let some: SortedSet<_> = services.into_iter().filter(|_| model.rngs.partial.happens(500)).collect();
         if !some.is_empty() {
             model.hit(Mark::LockHalfTaken);
         }
@@ -202,7 +200,7 @@ impl Drop for Taking<'_> {
 }
 
 impl Locks for Sim {
-    async fn observe(&self, apps: &LiteMap<AppId, LockHolders>) -> Result<LiteMap<AppId, Held>, LockError> {
+    async fn observe(&self, apps: &SortedMap<AppId, LockHolders>) -> Result<SortedMap<AppId, Held>, LockError> {
         self.pass(1, 20).await;
         self.with(|model| {
             model.stuck("look at the locks of", AppId(0))?;
@@ -213,7 +211,7 @@ impl Locks for Sim {
         })
     }
 
-    async fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
+    async fn apps(&self) -> Result<SortedSet<AppId>, LockError> {
         self.pass(1, 20).await;
         self.with(|model| {
             model.stuck("look for directories of locks", AppId(0))?;
@@ -221,7 +219,7 @@ impl Locks for Sim {
         })
     }
 
-    async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+    async fn take(&self, app: AppId, services: &SortedSet<String>, force: Force) -> Result<(), LockError> {
         self.with(|model| model.check_force(app, force));
         let mut taking = Taking(self, app, Some(services.clone()));
         self.pass(1, 20).await;

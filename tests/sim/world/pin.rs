@@ -1,8 +1,7 @@
 //! A device that was preloaded with a release of its fleet, and is to be pinned on it.
 
-use litemap::LiteMap;
-
 use boardkeeper::port::CloudError;
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::cloud::{CloudAccount, ReleasePin};
 use boardkeeper::state::{App, Target};
 
@@ -14,7 +13,7 @@ use super::document::parsed;
 #[derive(Debug, Default)]
 pub(crate) struct Pins {
     /// Releases, by number.
-    before: LiteMap<u64, App>,
+    before: SortedMap<u64, App>,
     /// The release that the device is pinned on.
     pub(crate) pinned: Option<u64>,
     /// How often the cloud was asked to pin it.
@@ -31,7 +30,7 @@ impl Model {
         // Its image's release may be reported before any poll.
         self.cloud.named.extend(app.commit.clone().map(|commit| (app.uuid.clone(), commit)));
         let pin = app.commit.clone().map(|commit| ReleasePin { fleet: app.id.0, commit });
-        let apps = LiteMap::from_iter([(app.id, app.clone())]);
+        let apps = SortedMap::from_iter([(app.id, app.clone())]);
         self.targets.preload = Some(Target { pin, ..parsed("c0ffee", &Target { apps, ..Target::default() }) });
         if is_known {
             self.cloud.pins.before.insert(number, app);

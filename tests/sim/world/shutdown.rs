@@ -1,8 +1,7 @@
 //! How a shutdown proceeds, or does not: requested by the agent or by a user on the machine, cancelled, forgotten.
 
-use litemap::LiteMap;
-
 use boardkeeper::port::{self, Inhibitor, InhibitorMode, InhibitorNotice, PowerError};
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::{BootState, ContainerId, PowerAction};
 use futures_util::Stream;
 use tokio::time::Instant;
@@ -145,7 +144,7 @@ impl Model {
     }
 
     /// Containers that wait for a reboot, as saved, and whether it has happened.
-    pub(crate) fn awaiting(&self) -> LiteMap<ContainerId, BootState> {
+    pub(crate) fn awaiting(&self) -> SortedMap<ContainerId, BootState> {
         let now = self.boot_id();
         let boot = |seen: &String| if *seen == now { BootState::NotYet } else { BootState::Done };
         self.disk.kept.awaiting.iter().map(|(id, seen)| (id.clone(), boot(seen))).collect()

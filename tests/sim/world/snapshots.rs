@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use litemap::LiteMap;
-
 use boardkeeper::port::EngineError;
+use boardkeeper::sorted::SortedMap;
 use boardkeeper::state::{AppId, ContainerId, DataPlan, EngineAction, KeptData, ReleaseTrial, VolumeCopy, VolumeSnapshot};
 
 use super::engine_model::{Done, EngineModel, Owned, refuse};
@@ -173,7 +172,7 @@ impl Model {
     }
 
     /// The copies that an agent keeps, as the disk has it: nothing is to be done about them.
-    pub(super) fn kept_data(&self) -> LiteMap<AppId, DataPlan> {
+    pub(super) fn kept_data(&self) -> SortedMap<AppId, DataPlan> {
         let names = |kept: &KeptData| kept.volumes.iter().filter(|it| it.1.has_snapshot()).map(|it| it.0.clone()).collect();
         let plan = |(app, kept): (&AppId, &KeptData)| (*app, DataPlan { kept: names(kept), ..DataPlan::default() });
         self.disk.kept.kept_data.iter().map(plan).collect()

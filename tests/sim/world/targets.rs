@@ -1,11 +1,9 @@
 //! The author of the target documents: first any, then one change at a time, sometimes nonsense.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use litemap::LiteMap;
-
 use boardkeeper::port::Targets;
+use boardkeeper::sorted::{SortedMap, SortedSet};
 use boardkeeper::state::app::Generation;
 use boardkeeper::state::config::{HealthCheck, Mount, MountMode, RestartPolicy};
 use boardkeeper::state::service::Strategy;
@@ -35,7 +33,7 @@ pub(crate) struct TargetSource {
     /// Volumes ask that their data goes back.
     pub(crate) labels: VolumeLabels,
     /// Settings that each document has.
-    pub(crate) settings: LiteMap<&'static str, &'static str>,
+    pub(crate) settings: SortedMap<&'static str, &'static str>,
     /// The cloud gives the documents, and a file none.
     pub(crate) of_cloud: bool,
     /// What the device's image was made with, until it is taken.
@@ -46,7 +44,7 @@ pub(crate) struct TargetSource {
     version: u64,
     given: Option<u64>,
     /// Previous targets.
-    before: Vec<LiteMap<AppId, App>>,
+    before: Vec<SortedMap<AppId, App>>,
 }
 
 /// The labels that every volume has.
@@ -70,7 +68,7 @@ impl TargetSource {
             window: None,
             hook: None,
             labels: VolumeLabels::None,
-            settings: LiteMap::new(),
+            settings: SortedMap::new(),
             of_cloud: false,
             preload: None,
             signed: None,
@@ -228,9 +226,9 @@ pub(crate) fn app(id: u32, services: impl IntoIterator<Item = (&'static str, Ser
         commit: Some(format!("c{id}")),
         release_id: 1,
         services: services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect(),
-        networks: LiteMap::new(),
-        volumes: LiteMap::new(),
-        snapshots: BTreeSet::new(),
+        networks: SortedMap::new(),
+        volumes: SortedMap::new(),
+        snapshots: SortedSet::new(),
         contracts: Vec::new(),
         shape: Generation::Services,
     }
@@ -243,13 +241,13 @@ pub(crate) fn service(image: &str) -> Service {
         image: ImageRef::new(image),
         image_id: 1,
         running: true,
-        depends_on: LiteMap::new(),
+        depends_on: SortedMap::new(),
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
         update_window: None,
         trial: TrialRules::default(),
         requires_reboot: false,
-        features: BTreeSet::new(),
+        features: SortedSet::new(),
         config: ContainerConfig::default(),
     }
 }
@@ -352,7 +350,7 @@ fn change_app(app: &mut App, rng: &mut Rng, reboots: bool) -> String {
         }
         (6, Some((name, it))) => {
             let volume = if rng.happens(500) { "data" } else { "more" };
-            it.config.mounts = BTreeSet::from([data(volume)]);
+            it.config.mounts = SortedSet::from([data(volume)]);
             format!("{name} has the volume {volume}")
         }
         (7, _) => {
@@ -378,8 +376,8 @@ fn change_app(app: &mut App, rng: &mut Rng, reboots: bool) -> String {
 /// No service depends on one that is not there, or to be started on one that should not run; volumes and networks are there
 /// for those who have them.
 fn settle_references(app: &mut App) {
-    let running: BTreeSet<_> = app.services.iter().filter(|(_, it)| it.running).map(|(name, _)| name.clone()).collect();
-    let there: BTreeSet<_> = app.services.keys().cloned().collect();
+    let running: SortedSet<_> = app.services.iter().filter(|(_, it)| it.running).map(|(name, _)| name.clone()).collect();
+    let there: SortedSet<_> = app.services.keys().cloned().collect();
     let back = app.networks.contains_key("back");
     for (name, it) in &mut app.services {
         it.depends_on.retain(|on, it| running.contains(on) || it.condition != Condition::Started && there.contains(on));

@@ -1,10 +1,9 @@
 //! The cloud, in the state of the agent.
 
-use litemap::LiteMap;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::json::object;
+use crate::sorted::SortedMap;
 use crate::state::cloud::{self, CloudStatus, Pinning, PollOutcome};
 
 /// What became of the requests to the cloud. No key is in it.
@@ -17,8 +16,7 @@ pub(super) struct CloudBody<'a> {
     reporting: Reporting<'a>,
     log_upload: LogUpload<'a>,
     /// By purpose.
-    #[serde(with = "object")]
-    traffic: LiteMap<&'static str, ByteCount>,
+    traffic: SortedMap<&'static str, ByteCount>,
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,5 @@
 //! `GET /agent/v1/logs`: what containers wrote and write, as JSON lines or as text.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::{NDJSON, TEXT, begin, items, stop_of};
 use crate::api::response::{ApiResponse, failed};
 use crate::api::{ApiRequest, form};
 use crate::request::StreamRequest;
+use crate::sorted::SortedSet;
 use crate::state::live_log::{LiveLogLine, LogPast, LogQuery, LogSince};
 use crate::state::utc::{from_rfc3339, utc_millis};
 use crate::state::{AppId, EngineTime, OutputStream, ServiceKey, Status};
@@ -58,7 +58,7 @@ fn query(call: &ApiRequest) -> Result<LogQuery, ApiResponse> {
             Some(app)
         }
     };
-    let apps = app.map(|it| BTreeSet::from([it])).or_else(|| call.callers.apps());
+    let apps = app.map(|it| SortedSet::from([it])).or_else(|| call.callers.apps());
     let service = named("service");
     has_services(&call.api.status.borrow(), apps.as_ref(), app, service.as_deref()).map_err(refused)?;
     let follow = match named("follow").as_deref() {
@@ -94,15 +94,15 @@ fn since(text: &str) -> Option<LogSince> {
 /// Whether the app and the service are in the target or on the engine. If not, says which there are.
 fn has_services(
     status: &Status,
-    apps: Option<&BTreeSet<AppId>>,
+    apps: Option<&SortedSet<AppId>>,
     app: Option<AppId>,
     service: Option<&str>,
 ) -> Result<(), String> {
     let wanted = status.target.iter().flat_map(|it| it.services().map(|(app, name, _)| ServiceKey::new(app.id, name)));
     let present = status.current.containers.iter().map(|it| it.key.clone());
     let all = wanted.chain(present).filter(|it| apps.is_none_or(|apps| apps.contains(&it.app)));
-    let all: BTreeSet<ServiceKey> = all.collect();
-    let list = |names: BTreeSet<String>| {
+    let all: SortedSet<ServiceKey> = all.collect();
+    let list = |names: SortedSet<String>| {
         let names = names.into_iter().collect::<Vec<_>>().join(", ");
         if names.is_empty() { "there is none".to_owned() } else { format!("there is {names}") }
     };

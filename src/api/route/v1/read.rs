@@ -1,18 +1,16 @@
 //! The endpoints that read the device, from what the reconciler last published.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use litemap::LiteMap;
 use serde::Serialize;
 
 use crate::api::ApiRequest;
 use crate::api::body::integer;
 use crate::api::response::{ApiResponse, PlainText, failed, json};
 use crate::api::route::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
-use crate::json::object;
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::{AppId, Container, EngineState, Status, StepKind, parse_name};
 
 const UNHEALTHY: PlainText = PlainText::new("Unhealthy");
@@ -49,8 +47,7 @@ struct App<'a> {
     commit: Option<String>,
     image_id: &'a str,
     container_id: &'a str,
-    #[serde(with = "object")]
-    env: LiteMap<&'a str, &'a str>,
+    env: SortedMap<&'a str, &'a str>,
     release_id: Option<u32>,
 }
 
@@ -106,7 +103,7 @@ fn container(call: &ApiRequest) -> Result<ApiResponse, ApiResponse> {
     }
     let status = call.api.status.borrow();
     let containers: Vec<_> = status.current.containers.iter().filter(|it| i64::from(it.key.app.0) == number).collect();
-    let services: BTreeSet<_> = containers.iter().map(|it| &it.key.service).collect();
+    let services: SortedSet<_> = containers.iter().map(|it| &it.key.service).collect();
     if services.len() > 1 {
         return Err(bad(SEVERAL_SERVICES));
     }

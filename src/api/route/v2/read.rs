@@ -2,7 +2,6 @@
 //! app sees only that one.
 
 use axum::http::StatusCode;
-use litemap::LiteMap;
 use serde::Serialize;
 
 use crate::api::ApiRequest;
@@ -11,7 +10,7 @@ use crate::api::body::integer;
 use crate::api::form;
 use crate::api::response::{ApiResponse, failed, json};
 use crate::api::route::v1::{commit_of, liveliest_first, progress};
-use crate::json::object;
+use crate::sorted::{SortedMap, sort_by};
 use crate::state::app_status::{AppStatus, ServiceStatus, container_word};
 use crate::state::utc::utc;
 use crate::state::{Activity, App, AppId, Container, Service, Status, VpnState, parse_name};
@@ -66,13 +65,12 @@ struct ContainerId<'a> {
 
 #[derive(Serialize)]
 struct ContainerIds<'a> {
-    #[serde(with = "object")]
-    services: LiteMap<&'a str, &'a str>,
+    services: SortedMap<&'a str, &'a str>,
 }
 
 /// Apps by their names.
 #[derive(Serialize)]
-struct AppsState<'a>(#[serde(with = "object")] LiteMap<&'a str, AppState<'a>>);
+struct AppsState<'a>(SortedMap<&'a str, AppState<'a>>);
 
 /// An app of `GET /v2/applications/state`.
 #[derive(Serialize)]
@@ -82,8 +80,7 @@ struct AppState<'a> {
     app_uuid: &'a str,
     commit: Option<String>,
     update_status: &'static str,
-    #[serde(with = "object")]
-    services: LiteMap<&'a str, ServiceState<'a>>,
+    services: SortedMap<&'a str, ServiceState<'a>>,
 }
 
 #[derive(Serialize)]
@@ -99,14 +96,12 @@ struct ServiceState<'a> {
 #[derive(Serialize)]
 struct OneAppState {
     commit: Option<String>,
-    #[serde(with = "object")]
-    local: LiteMap<String, LocalApp>,
+    local: SortedMap<String, LocalApp>,
 }
 
 #[derive(Serialize)]
 struct LocalApp {
-    #[serde(with = "object")]
-    services: LiteMap<String, LocalService>,
+    services: SortedMap<String, LocalService>,
 }
 
 #[derive(Serialize)]
@@ -186,8 +181,8 @@ pub(in crate::api) fn container_id(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
     let mut found: Vec<_> = status.current.containers.iter().filter(|it| is_open(&call.callers, it.key.app)).collect();
     // Of two containers of one service the liveliest stays.
-    found.sort_by_key(|it| std::cmp::Reverse((it.key.app, liveliest_first(it))));
-    let services: LiteMap<_, _> = found.into_iter().map(|it| (it.key.service.as_str(), it.id.0.as_str())).collect();
+    sort_by(&mut found, |a, b| (b.key.app, liveliest_first(b)).cmp(&(a.key.app, liveliest_first(a))));
+    let services: SortedMap<_, _> = found.into_iter().map(|it| (it.key.service.as_str(), it.id.0.as_str())).collect();
     let Some(wanted) = wanted else { return success(ContainerIds { services }) };
     match services.get(wanted.as_str()) {
         Some(container_id) => success(ContainerId { container_id }),
@@ -198,7 +193,7 @@ pub(in crate::api) fn container_id(call: &ApiRequest) -> ApiResponse {
 /// `GET /v2/applications/state`: the target's apps, by name.
 pub(in crate::api) fn apps_state(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
-    let apps: LiteMap<_, _> = apps(&status, &call.callers).map(|app| (app.name.as_str(), app_state(&status, app))).collect();
+    let apps: SortedMap<_, _> = apps(&status, &call.callers).map(|app| (app.name.as_str(), app_state(&status, app))).collect();
     json(StatusCode::OK, &AppsState(apps))
 }
 
@@ -234,7 +229,7 @@ pub(in crate::api) fn app_state_of(call: &ApiRequest) -> ApiResponse {
         let download_progress = it.download_progress;
         (key, LocalService { status: it.word, release_id: app.release_id, download_progress })
     });
-    let local = LiteMap::from_iter([(app.id.to_string(), LocalApp { services: services.collect() })]);
+    let local = SortedMap::from_iter([(app.id.to_string(), LocalApp { services: services.collect() })]);
     json(StatusCode::OK, &OneAppState { commit: commit_of(&status, app.id), local })
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use litemap::LiteMap;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc::error::SendTimeoutError;
@@ -13,6 +12,7 @@ use super::read::success;
 use crate::api::response::{ApiResponse, failed, json};
 use crate::api::{ApiHandle, ApiRequest, body};
 use crate::request::{TagRefusal, TagRequest};
+use crate::sorted::SortedMap;
 
 const INVALID: &str = "Invalid tags body, must be an object like `{[tagKey: string]: string}`";
 const WHITESPACE: &str = "Tag keys cannot contain whitespace";
@@ -51,7 +51,7 @@ pub(in crate::api) async fn set_tags(call: ApiRequest) -> Result<ApiResponse, Ap
         Value::String(value) => Some((name.clone(), value.clone())),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
     });
-    let tags: LiteMap<String, String> = tags.collect::<Option<_>>().ok_or_else(|| refused(INVALID))?;
+    let tags: SortedMap<String, String> = tags.collect::<Option<_>>().ok_or_else(|| refused(INVALID))?;
     if tags.is_empty() || tags.keys().any(String::is_empty) {
         return Err(refused(INVALID));
     }

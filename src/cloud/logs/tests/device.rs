@@ -159,7 +159,7 @@ impl Cloud for ScriptedUploads {
     async fn tags(&self, _: &CloudAccount) -> Result<Vec<crate::state::cloud::DeviceTag>, CloudError> {
         unreachable!()
     }
-    async fn set_tags(&self, _: &CloudAccount, _: &litemap::LiteMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, _: &CloudAccount, _: &crate::sorted::SortedMap<String, String>) -> Result<(), CloudError> {
         unreachable!()
     }
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {

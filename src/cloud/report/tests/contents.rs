@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use litemap::LiteMap;
-
 use super::super::device::device_report;
 use super::super::difference::{MetricsTurn, News, Urgency, acknowledge, difference};
 use super::model::{
     APP, ONE, TWO, act, add_image, change, container, image, json_bytes, key, pull, running, shown, target, trouble,
 };
+use crate::sorted::SortedMap;
 use crate::state::cloud::{DeviceReport, ReportValue};
 use crate::state::host::Capacity;
 use crate::state::{
@@ -104,7 +103,7 @@ async fn an_update_is_told_in_the_words_of_other_supervisors() {
     // The release before is not named by the target any more.
     assert_eq!(apps(&status), "app 797e 28d5:downloading main=Downloading 0 % side=Downloading 0 %");
     status.steps_in_flight = vec![pull(TWO, "main")];
-    status.progress = LiteMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(37))]);
+    status.progress = SortedMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(37))]);
     add_image(&mut status, TWO, "side");
     assert_eq!(apps(&status), "app 797e 28d5:downloading main=Downloading 37 % side=Downloaded");
     add_image(&mut status, TWO, "main");
@@ -164,7 +163,7 @@ async fn a_release_whose_steps_fail_again_and_again_is_aborted() {
     // A retry makes no report of its own before bytes arrive.
     status.steps_in_flight = vec![pull(TWO, "main")];
     assert_eq!(apps(&status), aborted);
-    status.progress = LiteMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(1))]);
+    status.progress = SortedMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(1))]);
     assert_eq!(apps(&status), downloading.replace(" 0 %", " 1 %"));
     // A container that does not start; one of another release, and an image that cannot be deleted, are no reason.
     let mut status = running(ONE, &["main"]);
@@ -196,9 +195,9 @@ async fn a_release_on_trial_is_not_done_and_one_that_failed_is_aborted() {
 #[tokio::test]
 async fn only_apps_and_releases_that_the_cloud_named_are_reported() {
     let mut status = running(ONE, &["main"]);
-    status.rejected_releases = LiteMap::from_iter([(APP.to_owned(), TWO.to_owned())]);
+    status.rejected_releases = SortedMap::from_iter([(APP.to_owned(), TWO.to_owned())]);
     assert_eq!(apps(&status), "app 797e runs 19c4 19c4:done main=Running 28d5:rejected");
-    status.rejected_releases = LiteMap::from_iter([(APP.to_owned(), ONE.to_owned())]);
+    status.rejected_releases = SortedMap::from_iter([(APP.to_owned(), ONE.to_owned())]);
     assert_eq!(apps(&status), "app 797e runs 19c4 19c4:done main=Running");
     status.rejected_releases.clear();
     let mut local = status.clone();
@@ -249,7 +248,7 @@ async fn progress_alone_is_less_urgent() {
     before.target = Some(target(TWO, &["main"], ""));
     before.steps_in_flight = vec![pull(TWO, "main")];
     let mut now = before.clone();
-    now.progress = LiteMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(50))]);
+    now.progress = SortedMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(50))]);
     assert_eq!(difference_of(&before, &now).urgency, Urgency::Progress);
     add_image(&mut now, TWO, "main");
     assert_eq!(difference_of(&before, &now).urgency, Urgency::Soon);

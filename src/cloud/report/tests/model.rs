@@ -1,15 +1,14 @@
 //! A device of these tests, and a cloud that answers as a script says.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litemap::LiteMap;
 use tokio::time::Instant;
 
 use crate::document;
 use crate::port::{Cloud, CloudError, TargetAnswer};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::state::cloud::{
     AppReport, CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleasePin, ReleaseReport,
     ReportValue, ReportedVersions, ServiceReport, Traffic, VpnProfile,
@@ -69,13 +68,13 @@ pub(super) fn container(commit: &str, service: &str, phase: ContainerPhase) -> C
         restart: RestartPolicy::Always,
         started: None,
         networks: None,
-        ports: BTreeSet::new(),
+        ports: SortedSet::new(),
         is_port_taken: false,
         before_update: None,
-        shares: LiteMap::new(),
+        shares: SortedMap::new(),
         shares_since: None,
         is_orphaned: false,
-        volumes: std::collections::BTreeSet::new(),
+        volumes: crate::sorted::SortedSet::new(),
         restarts: 0,
         is_out_of_memory: false,
         error: None,
@@ -276,7 +275,7 @@ impl Cloud for ScriptedCloud {
     async fn tags(&self, _: &CloudAccount) -> Result<Vec<crate::state::cloud::DeviceTag>, CloudError> {
         unreachable!()
     }
-    async fn set_tags(&self, _: &CloudAccount, _: &litemap::LiteMap<String, String>) -> Result<(), CloudError> {
+    async fn set_tags(&self, _: &CloudAccount, _: &crate::sorted::SortedMap<String, String>) -> Result<(), CloudError> {
         unreachable!()
     }
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use litemap::LiteMap;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -14,6 +13,7 @@ use crate::cloud::jitter::Jitter;
 use crate::cloud::pace::Pace;
 use crate::cloud::report;
 use crate::port::CloudError;
+use crate::sorted::SortedMap;
 use crate::state::cloud::{CloudStatus, PollOutcome, RefusedPart, Registration, Reporting, TargetOrigin};
 use crate::state::{ContainerPhase, DownloadProgress, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status};
 
@@ -193,7 +193,7 @@ async fn progress_is_reported_each_half_minute_and_its_end_at_once() {
         secs(100).await;
         cloud.take();
         for percent in 1..=70 {
-            lab.change(|it| it.progress = LiteMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(percent))]));
+            lab.change(|it| it.progress = SortedMap::from_iter([(image(TWO, "main"), DownloadProgress::of_percent(percent))]));
             secs(1).await;
         }
         let reports = cloud.take();

@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 
-use litemap::LiteMap;
-
 use super::super::device::device_report;
 use super::super::parts::{ReportAnswer, ReportOutcome, take_apart};
 use super::model::{APP, ONE, TWO, running, shown};
+use crate::sorted::SortedMap;
 use crate::state::cloud::{AppReport, DeviceReport, ReleaseReport, ReportValue};
 
 const REFUSED: (u16, &str) = (401, "Unauthorized");
@@ -61,7 +60,7 @@ async fn a_service_whose_image_is_unknown_keeps_no_other_back() {
 #[tokio::test]
 async fn a_deleted_release_is_found_in_a_few_requests() {
     let mut report = whole();
-    report.fields = LiteMap::new();
+    report.fields = SortedMap::new();
     let (outcome, sent) = taken_apart(report, |part| (!part.apps.is_empty()).then_some(401)).await;
     assert_eq!(refused_parts(&outcome), [format!("app {APP}")]);
     assert_eq!(shown(&outcome.accepted), "status=Idle");
@@ -79,7 +78,7 @@ async fn a_deleted_release_is_found_in_a_few_requests() {
 #[tokio::test]
 async fn a_rejected_release_that_is_unknown_leaves_the_running_one() {
     let mut report = whole();
-    let rejected = ReleaseReport { update_status: Some("rejected"), services: LiteMap::new() };
+    let rejected = ReleaseReport { update_status: Some("rejected"), services: SortedMap::new() };
     report.apps.get_mut(APP).unwrap().releases.insert(TWO.to_owned(), rejected);
     let (outcome, _) =
         taken_apart(report, |part| part.apps.values().any(|it| it.releases.contains_key(TWO)).then_some(401)).await;

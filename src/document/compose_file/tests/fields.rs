@@ -15,7 +15,7 @@ fn paths_of_the_host_are_mounted_from_the_folder_on() {
     let config = web.service("web").config;
     assert_eq!(
         config.mounts,
-        BTreeSet::from([
+        SortedSet::from([
             bind("/srv/My App/data", "/data", MountMode::Write, plain),
             bind("/root/x", "/x", MountMode::ReadOnly, plain),
             bind("/var/run/docker.sock", "/var/run/docker.sock", MountMode::Write, plain),

@@ -1,7 +1,6 @@
 //! Which lists a snapshot requests.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::pin::pin;
 
 use futures_util::StreamExt;
@@ -14,6 +13,7 @@ use super::*;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::tests::scripted::{asked, asked_of, empty, engine, serve};
 use crate::port::Engine as _;
+use crate::sorted::SortedSet;
 use crate::state::{AppId, ContainerId, ContainerRef, ServiceKey, VolumeConfig};
 
 const ALL: [&str; 4] = ["containers", "images", "networks", "volumes"];
@@ -21,13 +21,13 @@ const ALL: [&str; 4] = ["containers", "images", "networks", "volumes"];
 /// An engine whose events the test sends, and what was requested of it.
 struct Lab<'a> {
     engine: &'a Engine,
-    requested: &'a RefCell<BTreeSet<String>>,
+    requested: &'a RefCell<SortedSet<String>>,
     events: mpsc::Sender<&'static str>,
 }
 
 impl Lab<'_> {
     /// The lists that a snapshot requests.
-    async fn look(&self) -> BTreeSet<String> {
+    async fn look(&self) -> SortedSet<String> {
         self.requested.borrow_mut().clear();
         self.engine.observe().await.unwrap();
         self.requested.take()
@@ -38,7 +38,7 @@ impl Lab<'_> {
 async fn watched(test: impl AsyncFnOnce(Lab<'_>)) {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
-    let (engine, requested) = (engine(&socket), RefCell::new(BTreeSet::new()));
+    let (engine, requested) = (engine(&socket), RefCell::new(SortedSet::new()));
     let (events, sent) = mpsc::channel::<&str>(1);
     let sent = RefCell::new(Some(sent));
     let answer = async |mut stream: UnixStream| {
@@ -77,7 +77,7 @@ async fn watched(test: impl AsyncFnOnce(Lab<'_>)) {
     }
 }
 
-fn set(names: &[&str]) -> BTreeSet<String> {
+fn set(names: &[&str]) -> SortedSet<String> {
     names.iter().map(|it| (*it).to_owned()).collect()
 }
 

@@ -1,7 +1,8 @@
 //! A registry's documents. The two kinds there are, OCI's and Docker's, have the same fields where it matters.
 
-use litemap::LiteMap;
 use serde::Deserialize;
+
+use crate::sorted::SortedMap;
 
 /// The media types a manifest is requested as.
 pub(super) const KINDS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -140,7 +141,7 @@ impl RemoteImage {
 
 /// Compressed bytes of layers. A layer of several images is pulled once.
 pub(in crate::linux::engine) fn bytes<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> u64 {
-    let once: LiteMap<&str, u64> = layers.into_iter().map(|(digest, bytes)| (digest.as_str(), *bytes)).collect();
+    let once: SortedMap<&str, u64> = layers.into_iter().map(|(digest, bytes)| (digest.as_str(), *bytes)).collect();
     once.values().fold(0, |sum, it| sum.saturating_add(*it))
 }
 

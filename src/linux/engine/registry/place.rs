@@ -1,10 +1,10 @@
 //! Where an image is kept, from its reference; and how its registry is reached.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::login;
+use crate::sorted::SortedSet;
 use crate::state::private_network::same_network;
 
 /// The host of the registry for references that name none.
@@ -56,7 +56,7 @@ pub(in crate::linux::engine) enum Transport {
 pub(in crate::linux::engine) struct Registries {
     /// Networks whose registries are reached over plain HTTP: an address, and its prefix length.
     plain_networks: Vec<(IpAddr, u8)>,
-    plain_hosts: BTreeSet<String>,
+    plain_hosts: SortedSet<String>,
     by_proxy: bool,
 }
 

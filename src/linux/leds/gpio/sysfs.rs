@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sysfs_gpio::{Direction as Theirs, Pin};
 
 use crate::linux::leds::gpio::{Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest};
+use crate::sorted::sort_by;
 
 /// Lines through `sysfs_gpio`, which reaches the running kernel's lines only.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ impl Gpio for SysfsGpio {
             let label = std::fs::read_to_string(path.join("label")).unwrap_or_default().trim().to_owned();
             chips.push(Chip { name, device: device(&path), path, label, lines });
         }
-        chips.sort_by(|a, b| a.name.cmp(&b.name));
+        sort_by(&mut chips, |a, b| a.name.cmp(&b.name));
         Ok(chips)
     }
 

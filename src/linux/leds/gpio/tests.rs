@@ -1,25 +1,25 @@
 use std::sync::{Arc, Mutex};
 
-use litemap::LiteMap;
 use rustix::io::Errno;
 
 use super::*;
 use crate::board::{LedLocation, Polarity};
 use crate::linux::leds::location::find_line;
 use crate::port::LedError;
+use crate::sorted::SortedMap;
 
 /// A backend that reports what a test sets, and counts how often it was asked.
 struct Rung {
     chips: Vec<Chip>,
     hidden: bool,
-    lines: LiteMap<(String, u32), LineInfo>,
+    lines: SortedMap<(String, u32), LineInfo>,
     refuses: Option<Errno>,
     asked: Arc<Mutex<u32>>,
 }
 
 impl Rung {
     fn new() -> Self {
-        Self { chips: Vec::new(), hidden: false, lines: LiteMap::new(), refuses: None, asked: Arc::default() }
+        Self { chips: Vec::new(), hidden: false, lines: SortedMap::new(), refuses: None, asked: Arc::default() }
     }
 
     fn refusing(errno: Errno) -> Self {

@@ -9,6 +9,7 @@ use gpiocdev::request::Request;
 use crate::linux::leds::gpio::{
     CONSUMER, Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest, readable_chips, system_error,
 };
+use crate::sorted::sort;
 
 /// Lines through `gpiocdev`.
 #[derive(Debug, Clone)]
@@ -95,7 +96,7 @@ pub(super) fn devices(root: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let names = std::fs::read_dir(&dir)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let number = |name: &str| name.strip_prefix("gpiochip")?.parse::<u32>().ok();
     let mut chips: Vec<(u32, String)> = names.filter_map(|name| Some((number(&name)?, name))).collect();
-    chips.sort();
+    sort(&mut chips);
     Ok(chips.into_iter().map(|(_, name)| (name.clone(), dir.join(name))).collect())
 }
 

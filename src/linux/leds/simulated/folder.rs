@@ -5,13 +5,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use litemap::LiteMap;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::linux::leds::files::{HostFiles, LedFiles};
 use crate::linux::leds::simulated::SimulatedLed;
+use crate::sorted::SortedMap;
 
 /// The file that marks a root as a simulated board. A process that uses the board's LEDs locks it.
 const MARK: &str = "simulated-board";
@@ -90,7 +90,7 @@ impl SimulatedBoard {
         let max = text("max_brightness")?.parse().map_err(|_| broken("max_brightness is no number"))?;
         let own = |name: &str| ["brightness", "max_brightness", "trigger"].contains(&name) || name.starts_with('.');
         let names = HostFiles.list(dir)?.into_iter().filter(|name| !own(name));
-        let settings: LiteMap<String, String> = names.filter_map(|name| Some((name.clone(), text(&name).ok()?))).collect();
+        let settings: SortedMap<String, String> = names.filter_map(|name| Some((name.clone(), text(&name).ok()?))).collect();
         let Hidden { brightness, since_ms, repeat, ending } = hidden;
         Ok(SimulatedLed { max, triggers, trigger, brightness, settings, since_ms, repeat, ending })
     }

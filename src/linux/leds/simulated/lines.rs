@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::linux::leds::gpio::{CONSUMER, Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest};
+use crate::sorted::sort_by;
 
 /// How many lines the simulated chip has.
 const LINES: u32 = 8;
@@ -58,7 +59,7 @@ impl Gpio for SimulatedLines {
             let lines = u32::try_from(lines).unwrap_or(u32::MAX);
             chips.push(Chip { name, device: text("device"), label: text("label"), lines, path });
         }
-        chips.sort_by(|a, b| a.name.cmp(&b.name));
+        sort_by(&mut chips, |a, b| a.name.cmp(&b.name));
         Ok(chips)
     }
 

@@ -10,6 +10,7 @@ use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::port::{FileError, LockError};
+use crate::sorted::sort;
 
 /// How many names of a directory are read: a container must not fill the agent's memory by filling its directory.
 pub(super) const NAMES: usize = 4096;
@@ -104,7 +105,7 @@ impl OpenDir {
     pub(in crate::linux::locks) fn directories(&self) -> Result<Vec<CString>, LockError> {
         let mut names = self.files()?;
         names.retain(|name| self.stat(name).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()));
-        names.sort();
+        sort(&mut names);
         Ok(names)
     }
 

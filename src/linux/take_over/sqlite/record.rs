@@ -1,9 +1,8 @@
 //! Records: the values of a row.
 
-use litemap::LiteMap;
-
 use super::SqliteError;
 use super::schema::Column;
+use crate::sorted::SortedMap;
 
 /// A value. What a supervisor's tables have no use for is not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub enum Value {
 
 /// A row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Row(LiteMap<String, Value>);
+pub struct Row(SortedMap<String, Value>);
 
 impl Row {
     /// Parses a record (section 2.1). A column that was added after the row has no value in it.

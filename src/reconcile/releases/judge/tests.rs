@@ -8,7 +8,7 @@ struct Trial {
     target: Target,
     current: Current,
     memory: TrialMemory,
-    refused: LiteMap<String, String>,
+    refused: SortedMap<String, String>,
     is_busy: bool,
     holds: bool,
 }
@@ -33,7 +33,7 @@ impl Trial {
         self.memory.judge(&ReleaseEvidence {
             app,
             containers: containers_as_wanted(app, &hashes, &self.current),
-            stopped: BTreeSet::new(),
+            stopped: SortedSet::new(),
             refused: self.refused.clone(),
             is_busy: self.is_busy,
             holds: self.holds,

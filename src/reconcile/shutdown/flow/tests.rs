@@ -53,7 +53,7 @@ fn is_held(inhibitor: &Rc<()>) -> bool {
 }
 
 /// The apps to unlock, and why the machine stays up.
-fn resumed(action: ShutdownAction) -> (Option<BTreeSet<AppId>>, String) {
+fn resumed(action: ShutdownAction) -> (Option<SortedSet<AppId>>, String) {
     let ShutdownAction::Resume(own, why) = action else { unreachable!("{action:?}") };
     (own.map(|it| it.locked), why)
 }
@@ -229,7 +229,7 @@ async fn a_shutdown_by_another_program_rejects_the_requester_whose_check_still_r
 #[test]
 fn the_plan_awaits_no_response() {
     let mut flow = Flow::new();
-    let own = OwnShutdown { ending: PowerAction::Reboot, locked: BTreeSet::new(), by: ShutdownOrigin::Release };
+    let own = OwnShutdown { ending: PowerAction::Reboot, locked: SortedSet::new(), by: ShutdownOrigin::Release };
     flow.check(own, ShutdownRequester::Plan, pending().boxed_local());
     let action = begins(&mut flow, &Rc::default());
     assert!(matches!(action, ShutdownAction::Quiesce(None, ShutdownOrigin::Others)), "{action:?}");
