@@ -33,6 +33,7 @@ pub mod trust;
 mod watch;
 pub mod world;
 
+use std::any::Any;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -114,7 +115,11 @@ fn escaped(text: &str) -> String {
 
 /// Runs blocking code outside of the agent's only thread. Fails only if the code panicked, or the agent is about to exit.
 async fn off_thread<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(call).await.map_err(|why| format!("work on the disk was broken off: {why}"))
+    // One type for all: tokio has two and a half kilobytes of code for each type that it runs.
+    let call: Box<dyn FnOnce() -> Box<dyn Any + Send> + Send> = Box::new(|| Box::new(call()));
+    let done =
+        tokio::task::spawn_blocking(call).await.map_err(|why| format!("work on another thread was broken off: {why}"))?;
+    Ok(*done.downcast().expect("it is what the call returned"))
 }
 
 #[cfg(test)]

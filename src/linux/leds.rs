@@ -32,6 +32,7 @@ use crate::linux::leds::driver::{LedDriver, PersistentChanges};
 use crate::linux::leds::location::find;
 use crate::linux::leds::player::Playback;
 use crate::linux::leds::saved::LockFile;
+use crate::linux::off_thread;
 use crate::port::{self, ToolLock};
 use crate::sorted::SortedMap;
 use crate::state::{FreeLineInfo, LedInfo, LedLevel, LedRef, Pattern, Player};
@@ -90,12 +91,12 @@ impl Leds {
         call: impl FnOnce(&mut DriverState) -> Result<T, LedError> + Send + 'static,
     ) -> Result<T, LedError> {
         let work = Arc::clone(&self.work);
-        let done = tokio::task::spawn_blocking(move || {
+        let done = off_thread(move || {
             // A panic with the lock held leaves the records of the state to restore, which is all that the next call needs.
             let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
             call(&mut work)
         });
-        done.await.unwrap_or_else(|error| Err(LedError::Failed(format!("driving the LED broke off: {error}"))))
+        done.await.unwrap_or_else(|why| Err(LedError::Failed(format!("cannot drive the LED: {why}"))))
     }
 }
 
