@@ -17,8 +17,8 @@ SIM = cargo test --locked --workspace --profile sim --test sim
 .PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access metrics engine cloud browser open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture picture ci clean help
 
-run: ## run the agent here with two sample services, until Ctrl-C
-	@packaging/run.sh start
+run: ## run the agent here with two sample services, until Ctrl-C; AGENT=file for another build
+	@AGENT="$(AGENT)" packaging/run.sh start
 
 clean-run: ## take away everything `make run` made
 	@packaging/run.sh clean

@@ -7,8 +7,8 @@
 # clean   takes away everything start made: containers, networks, volumes, image, state, and the engine if start started it.
 #
 # PORT is the API's port (48484), PAGE_PORT that of the sample's page (8080), RUN the directory for everything it keeps
-# (target/run). The target is RUN/target.json: edit it while the agent runs and see what it does. It is written once, and then
-# left to you but for the image's tag.
+# (target/run), AGENT a binary to run instead of building one. The target is RUN/target.json: edit it while the agent runs and
+# see what it does. It is written once, and then left to you but for the image's tag.
 set -eu
 cd "$(dirname "$0")/.."
 here=$PWD run=${RUN:-$PWD/target/run}
@@ -162,6 +162,11 @@ J
 # --- start ---
 
 build() {
+  agent=${AGENT:-}
+  if [ -n "$agent" ]; then
+    [ -x "$agent" ] || fail "AGENT: $agent is not a program; leave AGENT out, and one is built"
+    return
+  fi
   say "building (a debug build: the release build takes minutes and behaves the same)"
   cargo build --locked --quiet
   agent=${CARGO_TARGET_DIR:-$here/target}/debug/boardkeeper

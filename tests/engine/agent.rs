@@ -248,7 +248,7 @@ impl<'lab> Agent<'lab> {
 }
 
 /// The program. `AGENT` is another build of it, as it is given away.
-fn program() -> OsString {
+pub(crate) fn program() -> OsString {
     std::env::var_os("AGENT").unwrap_or_else(|| env!("CARGO_BIN_EXE_boardkeeper").into())
 }
 

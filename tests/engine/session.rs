@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::agent::PATIENCE;
+use crate::agent::{PATIENCE, program};
 use crate::lab::{Lab, run, until};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -52,6 +52,8 @@ impl<'lab> Session<'lab> {
 fn script(lab: &Lab, verb: &str) -> Command {
     let mut command = Command::new(Path::new(ROOT).join("packaging/run.sh"));
     command.arg(verb).env("DOCKER_HOST", lab.docker_host()).env("RUN", lab.dir().join("run"));
+    // To build the agent without what its tests depend on would take minutes, here and again after it.
+    command.env("AGENT", program());
     command
 }
 
