@@ -133,6 +133,18 @@ pub(super) fn not_started(error: EngineError, image: &str, arch: &str) -> Engine
     })
 }
 
+/// A network that is not created because of its addresses, with advice for the user. Other errors stay as they are.
+pub(super) fn network_without_addresses(error: EngineError) -> EngineError {
+    let EngineError::Refused(message) = error else { return error };
+    EngineError::Refused(if has(&message, &["address pool among the defaults", "address pools have been", "free subnet"]) {
+        format!("{message}; remove networks that nothing uses, or give the engine more `default-address-pools`")
+    } else if has(&message, &["pool overlaps", "overlapping ipv", "already used on the host"]) {
+        format!("{message}; another network of this board has these addresses: remove it, or ask for another subnet")
+    } else {
+        message
+    })
+}
+
 /// What engines report if a registry has no such image.
 const MISSING: [&str; 4] = ["manifest unknown", "manifest for", "name unknown", "not found"];
 
@@ -229,6 +241,27 @@ mod tests {
     fn a_container_that_does_not_start_says_what_to_do() {
         for (said, advice) in [("exec /app: exec format error", "(armv7l)"), ("port is already allocated", "publish another")] {
             let error = not_started(sort("start 1/main", &answer(500, said)), "app:1", "armv7l").to_string();
+            assert!(error.contains(advice) && error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_network_without_addresses_says_what_to_do() {
+        // What Docker 20.10, Docker 28 and podman 4 answer.
+        let none_left = [
+            "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+            "all predefined address pools have been fully subnetted",
+            "could not find free subnet from subnet pools",
+        ];
+        let taken = [
+            "Pool overlaps with other one on this address space",
+            "cannot create network 3f (br-3f): conflicts with network 4e (br-4e): networks have overlapping IPv4",
+            "subnet 10.1.0.0/16 is already used on the host or by another config",
+        ];
+        for (said, advice) in
+            none_left.map(|it| (it, "default-address-pools")).into_iter().chain(taken.map(|it| (it, "ask for another")))
+        {
+            let error = network_without_addresses(sort("create network 1_a", &answer(403, said))).to_string();
             assert!(error.contains(advice) && error.contains(said), "{error}");
         }
     }

@@ -9,7 +9,7 @@ use crate::json::object::texts;
 use crate::linux::engine::Engine;
 use crate::linux::engine::connection::{EngineConnection, moment};
 use crate::linux::engine::encode::Fields;
-use crate::linux::engine::errors::{found, has, is_conflict, sort};
+use crate::linux::engine::errors::{found, has, is_conflict, network_without_addresses, sort};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::snapshots::is_snapshot;
@@ -31,7 +31,9 @@ impl Engine {
         body.some("CheckDuplicate", connection.api() < (1, 44));
         match self.post(&connection, "/networks/create", &body.value()).await {
             Ok(_) => return Ok(()),
-            Err(error) if !is_conflict(&error) => return Err(lacks_driver(network, sort(&what, &error))),
+            Err(error) if !is_conflict(&error) => {
+                return Err(network_without_addresses(lacks_driver(network, sort(&what, &error))));
+            }
             Err(_) => {}
         }
         self.accept_network(&connection, network).await
