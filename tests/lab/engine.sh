@@ -54,9 +54,10 @@ up() {
   # shellcheck disable=SC2016 # The inner shell's own arguments.
   [ "${ENGINE_NET:-}" = own ] && own=(unshare --net sh -c 'ip link set lo up && exec "$@"' sh)
   # Addresses that the engine chooses are none that a compose file of tests/data asks for: else a test would depend on how many
-  # networks there were before it.
+  # networks there were before it. A `docker0` that a stopped engine left on this machine may have all of the first ones.
   "${own[@]}" setsid dockerd --host "unix://$sock" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" \
-    --default-address-pool base=172.17.0.0/16,size=24 --exec-opt native.cgroupdriver=cgroupfs \
+    --default-address-pool base=172.17.0.0/16,size=24 --default-address-pool base=172.18.0.0/16,size=24 \
+    --exec-opt native.cgroupdriver=cgroupfs \
     --insecure-registry 127.0.0.0/8 "${extra[@]}" >> "$dir/log" 2>&1 < /dev/null &
   for _ in $(seq 300); do
     if answers; then
