@@ -18,7 +18,7 @@ SIM = cargo test --locked --workspace --profile sim --test sim
 	size release arm-test deb package-test image-test torture picture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C; AGENT=file for another build
-	@AGENT="$(AGENT)" packaging/run.sh start
+	@packaging/run.sh start
 
 clean-run: ## take away everything `make run` made
 	@packaging/run.sh clean

@@ -172,7 +172,7 @@ impl TargetMedia {
 
     /// Reports media that stay unmounted.
     fn report_unmounted(&self) {
-        let now: SortedSet<_> = self.mounts.unmounted().into_iter().collect();
+        let now = self.mounts.unmounted();
         for name in now.iter().filter(|it| !self.unmounted.borrow().contains(*it)) {
             warn!(
                 "the removable medium {name} is plugged in and not mounted, so no target is read from it; the package's rule of \

@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tracing::debug;
 
 use crate::linux::read_small_text;
-use crate::sorted::sort;
+use crate::sorted::{SortedSet, sort};
 
 /// Size limit of the kernel's list of mounts, in bytes. Each container adds a few lines of some hundred bytes.
 const LIST_BYTES: u64 = 8 * 1024 * 1024;
@@ -57,9 +57,9 @@ impl Mounts {
     }
 
     /// Names of file systems on removable devices that are not mounted, such as `sda1`.
-    pub(super) fn unmounted(&self) -> Vec<String> {
+    pub(super) fn unmounted(&self) -> SortedSet<String> {
         let mounted = self.media().unwrap_or_default();
-        let Ok(links) = fs::read_dir(names_path(&self.root)) else { return Vec::new() };
+        let Ok(links) = fs::read_dir(names_path(&self.root)) else { return SortedSet::new() };
         let targets = links.filter_map(|link| fs::read_link(link.ok()?.path()).ok());
         let names = targets.filter_map(|it| it.file_name().map(|it| it.to_string_lossy().into_owned()));
         let is_unmounted = |name: &String| {
@@ -69,10 +69,7 @@ impl Mounts {
                 self.is_removable(number) && !mounted.iter().any(|it| it.device == number)
             })
         };
-        let mut names: Vec<_> = names.filter(is_unmounted).collect();
-        sort(&mut names);
-        names.dedup();
-        names
+        names.filter(is_unmounted).collect()
     }
 
     /// Whether a device can be unplugged: the kernel calls it or the disk it is a part of removable, or it is on the USB. The

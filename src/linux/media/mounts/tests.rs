@@ -60,7 +60,7 @@ async fn what_is_plugged_in_and_not_mounted_is_found_by_its_file_system() {
     for (uuid, name) in [("A-1", "sda1"), ("b", "sda2"), ("c", "mmcblk0p2"), ("d", "gone")] {
         symlink(format!("../../{name}"), root.path().join("dev/disk/by-uuid").join(uuid)).unwrap();
     }
-    assert_eq!(Mounts::new(root.path()).unmounted(), ["sda2"]);
+    assert_eq!(*Mounts::new(root.path()).unmounted(), ["sda2"]);
 }
 
 #[tokio::test]
