@@ -12,7 +12,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 here=$PWD run=${RUN:-$PWD/target/run}
-app=4848400 uuid=b0a2dcee9e25a4d1b0a2dcee9e25a4d1 sample=boardkeeper/sample
+agent=${AGENT:-} app=4848400 uuid=b0a2dcee9e25a4d1b0a2dcee9e25a4d1 sample=boardkeeper/sample
 PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 lab=tests/lab
 
@@ -162,22 +162,19 @@ J
 # --- start ---
 
 build() {
-  agent=${AGENT:-}
-  if [ -n "$agent" ]; then
-    [ -x "$agent" ] || fail "AGENT: $agent is not a program; leave AGENT out, and one is built"
-    return
-  fi
   say "building (a debug build: the release build takes minutes and behaves the same)"
   cargo build --locked --quiet
   agent=${CARGO_TARGET_DIR:-$here/target}/debug/boardkeeper
 }
 
 start() {
+  # Before anything is installed or started.
+  [ -z "$agent" ] || { [ -f "$agent" ] && [ -x "$agent" ]; } || fail "AGENT: $agent is not a program; leave AGENT out, and one is built"
   "$lab/install.sh" rust busybox tools
   find_engine || start_engine
   say "the container engine is at $DOCKER_HOST"
   refuse_to_share
-  build
+  [ -n "$agent" ] || build
   make_image
   write_target
   local port=${PORT:-48484} board=simulated
@@ -217,9 +214,9 @@ wait_until_it_runs() {
 }
 
 introduce() {
-  local port=$1 board=$2 page sudo='' watch=''
+  local port=$1 board=$2 page sudo='' watch='' agent=${agent#"$here"/}
   [ "$(id -u)" = 0 ] || sudo='sudo '
-  [ "$board" != simulated ] || watch="    ${sudo}target/debug/boardkeeper led --board simulated --runtime-dir ${run#"$here"/}/runtime watch
+  [ "$board" != simulated ] || watch="    $sudo$agent led --board simulated --runtime-dir ${run#"$here"/}/runtime watch
 "
   page=$(grep -o '"[0-9]*:8080"' "$run/target.json" | head -1 | tr -d '"' | cut -d: -f1)
   cat <<T
@@ -231,7 +228,7 @@ introduce() {
 
   Worth trying in another terminal:
 
-    KEY=\$(${sudo}target/debug/boardkeeper key --state-dir ${run#"$here"/}/state)
+    KEY=\$($sudo$agent key --state-dir ${run#"$here"/}/state)
     curl -s "http://127.0.0.1:$port/agent/v1/state?apikey=\$KEY"; echo
     curl -s "http://127.0.0.1:$port/v1/device?apikey=\$KEY"; echo
     curl -s -X POST -H 'Content-Type: application/json' -d '{"appId": $app}' "http://127.0.0.1:$port/v1/restart?apikey=\$KEY"; echo
