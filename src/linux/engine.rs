@@ -8,9 +8,12 @@
 //! errors      failures, sorted by what the caller can do            engine/errors.rs
 //! labels      telling the agent's objects from others               engine/labels.rs
 //! observe     the snapshot of what the engine has                   engine/observe.rs
+//! described   containers, as an engine describes them               engine/described.rs
 //! lists       the lists of the last snapshot that still count       engine/lists.rs
 //! known       the containers of the last snapshot                   engine/known.rs
 //! created     containers that need no inspection yet                engine/created.rs
+//! started     containers that are inspected, and not listed         engine/started.rs
+//! bases       what images give to containers                     engine/bases.rs
 //! bridges     host interfaces of the engine's networks              engine/bridges.rs
 //! decode      the configuration of an adopted container             engine/decode.rs
 //! encode      the request that creates a container                  engine/encode.rs
@@ -32,6 +35,7 @@
 //! network at creation.
 
 mod archive;
+mod bases;
 mod bridges;
 #[doc(hidden)]
 pub mod codec;
@@ -39,6 +43,7 @@ mod connection;
 mod containers;
 mod created;
 mod decode;
+mod described;
 mod encode;
 mod errors;
 mod events;
@@ -57,6 +62,7 @@ mod registry;
 mod resources;
 mod room;
 mod snapshots;
+mod started;
 mod transport;
 
 #[cfg(test)]
@@ -132,6 +138,8 @@ pub struct Engine {
     bridges_wanted: RefCell<Option<oneshot::Sender<Vec<Bridge>>>>,
     /// Turns to create or start a container.
     turns: Semaphore,
+    /// The turn to inspect an image.
+    base_turn: Semaphore,
     /// An event that was held back during a snapshot is of something that the snapshot has not seen.
     news: Notify,
     /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
@@ -152,6 +160,7 @@ impl Engine {
             lists: RefCell::default(),
             bridges_wanted: RefCell::default(),
             turns: Semaphore::new(MOST_BROUGHT_UP),
+            base_turn: Semaphore::new(1),
             news: Notify::new(),
             reserved_bytes: RefCell::default(),
             remote_images: RefCell::default(),
@@ -242,11 +251,14 @@ impl port::Engine for Engine {
         let brings_up = matches!(action, EngineAction::Create(_) | EngineAction::Start(_));
         // The semaphore is never closed.
         let _turn = if brings_up { self.turns.acquire().await.ok() } else { None };
-        let _changing = (self.changing(ListKind::of(action)), self.changing_container(action));
+        let (list, container) = (self.changing(ListKind::of(action)), self.changing_container(action));
         let executed = self.execute_action(action, progress).await;
         if executed.is_err() {
             // What it needs may be gone.
             self.lists.borrow_mut().forget_all();
+        } else if let (EngineAction::Start(_), Some(container)) = (action, container) {
+            container.has_started();
+            list.will_be_corrected();
         }
         executed
     }

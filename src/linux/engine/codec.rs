@@ -9,7 +9,7 @@ use crate::linux::engine::connection::{self, EngineFacts};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::logs::{Framing, LogParser};
 use crate::linux::engine::registry::manifest::{self, EngineMachine, ManifestKind};
-use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, resources, snapshots};
+use crate::linux::engine::{Engine, decode, described, encode, labels, login, pull, resources, snapshots};
 use crate::port::EngineSnapshot;
 use crate::sorted::SortedMap;
 use crate::state::{ConfigHash, ContainerSpec, DownloadProgress, Origin, ServiceKey};
@@ -40,14 +40,14 @@ pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<
     let objects = |list: Vec<Value>| list.into_iter().map(EngineJson).collect::<Vec<_>>();
     let mut inspected = objects(responses.inspected).into_iter();
     let mut last = EngineJson::default();
-    let containers = objects(responses.containers).iter().filter_map(observe::ListedContainer::new).collect::<Vec<_>>();
+    let containers = objects(responses.containers).iter().filter_map(described::ListedContainer::new).collect::<Vec<_>>();
     let containers = containers.into_iter().filter_map(|listed| {
         last = inspected.next().unwrap_or_else(|| last.clone());
         let made = match listed.labels.get(labels::CONFIG) {
             Some(hash) => Origin::Ours(ConfigHash(hash.clone())),
             None => Origin::Adopted(Box::new(decode::foreign(&last, &image, &facts))),
         };
-        observe::container(&listed, &last, made)
+        described::container(&listed, &last, made)
     });
     let containers = containers.collect();
     for event in responses.events {

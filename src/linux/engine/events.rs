@@ -127,7 +127,8 @@ impl Engine {
                     return false;
                 }
                 let (container, action) = (ContainerId(id.to_owned()), event.text("/Action"));
-                if cache.is_changing(&container) {
+                let is_being_created = action == "create" && cache.is_creating(event.text("/Actor/Attributes/name"));
+                if is_being_created || cache.is_changing(&container) {
                     // It is inspected when the agent's own action has ended.
                     return false;
                 }

@@ -1,9 +1,11 @@
 //! What was last seen of containers, so that the next snapshot inspects only those that changed.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::linux::engine::Engine;
+use crate::linux::engine::described::{in_state, state_of};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::lists::ListKind;
 use crate::sorted::{SortedMap, SortedSet};
@@ -27,8 +29,12 @@ pub(super) struct ContainerCache {
     pub(super) owners: SortedSet<String>,
     /// What is known of containers that the agent created, and that were not seen yet.
     created: SortedMap<ContainerId, EngineJson>,
+    /// Names of containers that the agent is creating.
+    creating: SortedSet<String>,
     /// Containers that an action of the agent is changing.
     changing: SortedSet<ContainerId>,
+    /// Containers that the agent has started, and that were not inspected since: what is known of them was true before.
+    started: SortedSet<ContainerId>,
     /// Containers of which events arrived while a snapshot is made, and their actions. `None`: none is made.
     events: Option<Vec<(ContainerId, String)>>,
 }
@@ -47,7 +53,20 @@ pub(super) struct EventsHeldBack<'a>(&'a Engine);
 
 /// An action of the agent is changing a container, until it is dropped.
 #[derive(Debug)]
-pub(super) struct ContainerChange<'a>(&'a Engine, ContainerId);
+pub(super) struct ContainerChange<'a> {
+    engine: &'a Engine,
+    of: ChangedContainer,
+}
+
+/// The container that an action changes.
+#[derive(Debug)]
+enum ChangedContainer {
+    /// It is being created, with this name.
+    Created(String),
+    Changed(ContainerId),
+    /// It was started, and nothing else was changed.
+    Started(ContainerId),
+}
 
 /// A container that was inspected.
 #[derive(Debug)]
@@ -65,7 +84,7 @@ impl ContainerCache {
     /// The image of a container that only has to be started: it was created or has ended when it was last seen, and nothing has
     /// changed it since.
     pub(super) fn startable(&self, id: &ContainerId) -> Option<&ImageRef> {
-        let known = self.known.get(id).filter(|it| !it.has_later_networks)?;
+        let known = self.known.get(id).filter(|it| !it.has_later_networks && !self.started.contains(id))?;
         let is_startable = matches!(known.container.phase, ContainerPhase::Created | ContainerPhase::Exited(_));
         is_startable.then_some(&known.container.image_ref)
     }
@@ -73,7 +92,10 @@ impl ContainerCache {
     /// Follows the names of containers, and forgets those that are not listed any more, or are listed in another state. One
     /// that an action is changing stays as it was before: it is inspected when the action has ended.
     pub(super) fn follow_list(&mut self, listed: &SortedMap<&ContainerId, ListedState<'_>>) {
-        self.known.retain(|id, it| listed.get(id).is_some_and(|now| now.state == it.state || self.changing.contains(id)));
+        let started = mem::take(&mut self.started);
+        self.known.retain(|id, it| {
+            listed.get(id).is_some_and(|now| now.state == it.state && !started.contains(id) || self.changing.contains(id))
+        });
         for (id, it) in &mut self.known {
             if let Some(now) = listed.get(id) {
                 now.name.clone_into(&mut it.container.name);
@@ -96,8 +118,24 @@ impl ContainerCache {
         None
     }
 
+    /// The containers that the agent has started since they were inspected.
+    pub(super) fn started(&self) -> SortedSet<ContainerId> {
+        self.started.clone()
+    }
+
+    /// Keeps the inspection of a container that was started. Returns the container as it is now; `None`: something has changed
+    /// it since it was started, or the inspection is not understood.
+    pub(super) fn keep_started(&mut self, id: &ContainerId, seen: &EngineJson) -> Option<Container> {
+        let is_unchanged = self.started.remove(id);
+        let known = self.known.get_mut(id).filter(|_| is_unchanged)?;
+        known.container = in_state(known.container.clone(), seen)?;
+        known.state = state_of(seen);
+        Some(known.container.clone())
+    }
+
     /// Has the next snapshot inspect this container.
     pub(super) fn forget(&mut self, id: &ContainerId) {
+        self.started.remove(id);
         self.inspecting.remove(id);
         self.known.remove(id);
         self.created.remove(id);
@@ -105,6 +143,7 @@ impl ContainerCache {
 
     /// Has the next snapshot inspect every container.
     pub(super) fn forget_all(&mut self) {
+        self.started.clear();
         self.inspecting.clear();
         self.known.clear();
         self.created.clear();
@@ -137,6 +176,11 @@ impl ContainerCache {
         self.changing.contains(id)
     }
 
+    /// Whether the agent is creating a container of this name. The end of that has the engine observed again.
+    pub(super) fn is_creating(&self, name: &str) -> bool {
+        self.creating.contains(name)
+    }
+
     /// Keeps an event for the end of the snapshot that is being made. False: none is being made.
     pub(super) fn hold_back(&mut self, id: &ContainerId, action: &str) -> bool {
         let Some(events) = &mut self.events else { return false };
@@ -152,6 +196,10 @@ impl ContainerCache {
     /// container inspected again.
     pub(super) fn has_seen(&self, id: &ContainerId, action: &str) -> bool {
         let phase = self.known.get(id).map(|it| it.container.phase);
+        if self.started.contains(id) {
+            // It is inspected by the next snapshot.
+            return action == "start";
+        }
         match action {
             // What was noted of it at its creation is as good.
             "create" => phase.is_some() || self.created.contains_key(id),
@@ -194,20 +242,34 @@ impl Engine {
         EventsHeldBack(self)
     }
 
-    /// Notes that an action changes a container until the returned value is dropped. The action has the container inspected
-    /// again when it ends.
+    /// Notes that an action creates or changes a container until the returned value is dropped. The action has the container
+    /// inspected when it ends.
     pub(super) fn changing_container(&self, action: &EngineAction) -> Option<ContainerChange<'_>> {
-        let which = match action {
+        let of = match action {
+            EngineAction::Create(spec) => ChangedContainer::Created(spec.name.clone()),
             EngineAction::Start(which)
             | EngineAction::Stop(which)
             | EngineAction::Kill(which)
             | EngineAction::Restart(which)
             | EngineAction::Retire(which, _)
-            | EngineAction::Connect(which, _) => which.id.clone(),
+            | EngineAction::Connect(which, _) => ChangedContainer::Changed(which.id.clone()),
             _ => return None,
         };
-        self.container_cache.borrow_mut().changing.insert(which.clone());
-        Some(ContainerChange(self, which))
+        let mut cache = self.container_cache.borrow_mut();
+        match &of {
+            ChangedContainer::Created(name) => cache.creating.insert(name.clone()),
+            ChangedContainer::Changed(id) | ChangedContainer::Started(id) => cache.changing.insert(id.clone()),
+        };
+        Some(ContainerChange { engine: self, of })
+    }
+}
+
+impl ContainerChange<'_> {
+    /// The action has started the container, and that is all that it has changed.
+    pub(super) fn has_started(mut self) {
+        if let ChangedContainer::Changed(id) = &self.of {
+            self.of = ChangedContainer::Started(id.clone());
+        }
     }
 }
 
@@ -235,9 +297,20 @@ impl Drop for EventsHeldBack<'_> {
 
 impl Drop for ContainerChange<'_> {
     fn drop(&mut self) {
-        let mut cache = self.0.container_cache.borrow_mut();
-        cache.changing.remove(&self.1);
-        cache.forget(&self.1);
+        let mut cache = self.engine.container_cache.borrow_mut();
+        match &self.of {
+            ChangedContainer::Created(name) => {
+                cache.creating.remove(name);
+            }
+            ChangedContainer::Changed(id) => {
+                cache.changing.remove(id);
+                cache.forget(id);
+            }
+            ChangedContainer::Started(id) => {
+                cache.changing.remove(id);
+                cache.started.insert(id.clone());
+            }
+        }
     }
 }
 

@@ -104,6 +104,11 @@ impl ListCache {
             || self.volumes.known().is_some_and(|(all, _)| all.iter().any(|it| it.name == id))
     }
 
+    /// The list of containers, if the next snapshot does not request it.
+    pub(super) fn fresh_containers(&mut self) -> Option<&mut Vec<Container>> {
+        self.containers.known.as_mut().filter(|(at, _)| at.elapsed() < FRESH_FOR).map(|(_, list)| list)
+    }
+
     /// Has the next snapshot request every list.
     pub(super) fn forget_all(&mut self) {
         for kind in [ListKind::Containers, ListKind::Images, ListKind::Networks, ListKind::Volumes] {
@@ -154,11 +159,14 @@ impl Engine {
     }
 
     /// Notes that a list changes until the returned value is dropped: an action that is given up may be performed all the same.
+    /// A container that an action is changing stays in its list as it was before.
     pub(super) fn changing(&self, kind: ListKind) -> ListChange<'_> {
         let mut lists = self.lists.borrow_mut();
-        lists.forget(kind);
+        if kind != ListKind::Containers {
+            lists.forget(kind);
+        }
         lists.changing_networks += usize::from(kind == ListKind::Networks);
-        ListChange { engine: self, kind }
+        ListChange { engine: self, kind, is_forgotten: true }
     }
 }
 
@@ -167,12 +175,23 @@ impl Engine {
 pub(super) struct ListChange<'a> {
     engine: &'a Engine,
     kind: ListKind,
+    /// The list is requested again once the change has ended.
+    is_forgotten: bool,
+}
+
+impl ListChange<'_> {
+    /// The change has ended, and the list will be corrected.
+    pub(super) fn will_be_corrected(mut self) {
+        self.is_forgotten = false;
+    }
 }
 
 impl Drop for ListChange<'_> {
     fn drop(&mut self) {
         let mut lists = self.engine.lists.borrow_mut();
-        lists.forget(self.kind);
+        if self.is_forgotten {
+            lists.forget(self.kind);
+        }
         lists.changing_networks -= usize::from(self.kind == ListKind::Networks);
     }
 }

@@ -1,31 +1,25 @@
 //! The snapshot of what the engine has. Up to four lists are requested concurrently, and a container is inspected only if it is
 //! new or changed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
-use serde_json::{Map, Value};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::linux::engine::connection::{EngineConnection, moment};
-use crate::linux::engine::errors::{found, is_port_taken, sort};
+use crate::linux::engine::described::{ListedContainer, container, phase, undescribed};
+use crate::linux::engine::errors::{found, sort};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::known::{ContainerCache, KnownContainer, ListedState};
-use crate::linux::engine::labels::{self, Labels};
+use crate::linux::engine::labels;
 use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::{Engine, decode, encode, resources, snapshots, transport};
 use crate::port::{EngineError, EngineSnapshot};
 use crate::sorted::{SortedMap, SortedSet, sort_by};
-use crate::state::config::RestartPolicy;
-use crate::state::hook::UpdateHook;
-use crate::state::{
-    ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, EngineTime, HealthStatus, ImageId, ImageRef,
-    Namespace, NetworkId, Origin, Outcome, ServiceKey,
-};
+use crate::state::{ConfigHash, Container, ContainerConfig, ContainerPhase, EngineTime, ImageId, Origin, Outcome, ServiceKey};
 
 /// How many containers are inspected concurrently. Each takes a connection, and a process has 1024 file descriptors.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 impl Engine {
     pub(super) async fn look(&self) -> Result<EngineSnapshot, EngineError> {
@@ -35,7 +29,10 @@ impl Engine {
             let ours = self.list(&connection, "list containers", "/containers/json?all=true", |it| ListedContainer::new(&it));
             self.containers(&connection, ours.await?).await
         };
-        let containers = self.listed(|it| &mut it.containers, containers);
+        let containers = async {
+            self.inspect_started(&connection).await?;
+            self.listed(|it| &mut it.containers, containers).await
+        };
         let images = self.list(&connection, "list images", "/images/json?digests=true", |it| resources::image(&it));
         let images = self.listed(|it| &mut it.images, images);
         let networks = self.listed(|it| &mut it.networks, self.networks(&connection));
@@ -86,56 +83,6 @@ impl Engine {
         found(&format!("look at image {name}"), self.get(connection, &format!("/images/{name}/json")).await)
     }
 
-    /// What an image and the engine give to a container that asks for nothing. An image never changes, so each is inspected
-    /// once. `None`: the image is not present, or the engine cannot describe it.
-    pub(super) async fn base_of(
-        &self,
-        connection: &EngineConnection,
-        image: &ImageRef,
-        on_host: bool,
-    ) -> Result<Option<Arc<ContainerConfig>>, EngineError> {
-        let id = self
-            .lists
-            .borrow()
-            .images
-            .known()
-            .into_iter()
-            .flatten()
-            .find(|it| it.names.contains(image))
-            .map(|it| it.id.clone());
-        match id {
-            Some(id) => self.base_of_id(connection, id, on_host).await,
-            None => self.request_base(connection, image.as_str(), on_host).await,
-        }
-    }
-
-    async fn base_of_id(
-        &self,
-        connection: &EngineConnection,
-        image: ImageId,
-        on_host: bool,
-    ) -> Result<Option<Arc<ContainerConfig>>, EngineError> {
-        let of = (image, on_host);
-        if let Some(known) = self.container_cache.borrow().bases.get(&of) {
-            return Ok(Some(Arc::clone(known)));
-        }
-        let base = self.request_base(connection, &of.0.0, on_host).await?;
-        Ok(base.map(|it| Arc::clone(self.container_cache.borrow_mut().bases.entry(of).or_insert(it))))
-    }
-
-    async fn request_base(
-        &self,
-        connection: &EngineConnection,
-        image: &str,
-        on_host: bool,
-    ) -> Result<Option<Arc<ContainerConfig>>, EngineError> {
-        let image = match self.image(connection, image).await {
-            Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
-            details => details.ok().flatten(),
-        };
-        Ok(image.map(|it| Arc::new(decode::base(&it, &connection.facts, on_host))))
-    }
-
     /// Adds the outcome of each container that was inspected.
     async fn log_outcomes(&self, connection: &EngineConnection, looked: &mut [Looked]) -> Result<(), EngineError> {
         for it in looked {
@@ -160,6 +107,10 @@ impl Engine {
             cache.begin_inspections(ours.iter().map(|it| &it.id));
             for listed in ours {
                 if cache.known.contains_key(&listed.id) {
+                    continue;
+                }
+                // Its creation has not ended, which has the engine observed again.
+                if cache.is_creating(&listed.name) {
                     continue;
                 }
                 match cache.take_created(&listed.id).and_then(|noted| created(&listed, noted)) {
@@ -257,7 +208,7 @@ impl Engine {
                 if !self.container_cache.borrow_mut().set_error(&listed.id, &why) {
                     warn!(service = %listed.key, why, "the engine cannot inspect a container; its list entry is used");
                 }
-                let container = undescribed(listed, why);
+                let container = undescribed(&listed, Some(why));
                 let stop_grace = ContainerConfig::default().stop_grace;
                 Ok(Some(Looked { state: None, container, outcome: None, has_later_networks: true, stop_grace }))
             }
@@ -318,93 +269,6 @@ impl Looked {
     }
 }
 
-/// A container of the agent, as listed.
-pub(super) struct ListedContainer {
-    id: ContainerId,
-    key: ServiceKey,
-    name: String,
-    created_secs: i64,
-    pub labels: Labels,
-    /// Changes whenever something worth an inspection does.
-    state: String,
-    word: String,
-    /// Of one that was never started: the fields that an inspection has too.
-    of_created: Option<Map<String, Value>>,
-    image: ImageId,
-    image_ref: ImageRef,
-    shares: SortedMap<Namespace, ContainerId>,
-}
-
-impl ListedContainer {
-    pub(super) fn new(json: &EngineJson) -> Option<Self> {
-        let labels = json.labels("/Labels");
-        if !labels::supervised(&labels) {
-            return None;
-        }
-        let name = json.texts("/Names").first()?.trim_start_matches('/').to_owned();
-        let Some(key) = labels::service(&labels).filter(|_| labels::is_name(&name)) else {
-            debug!(container = ?name, "its labels name no service; it is left alone");
-            return None;
-        };
-        let word = json.text("/State").to_owned();
-        // `Exited (1) 5 minutes ago`: the code matters, the time would change every minute.
-        let code = if word == "exited" { json.text("/Status").split(')').next().unwrap_or_default() } else { "" };
-        // Each start gives a container new endpoints.
-        let endpoint = |(_, it): (&String, &serde_json::Value)| Some(format!(" {}", it.get("EndpointID")?.as_str()?));
-        let endpoints: String = json.fields("/NetworkSettings/Networks").filter_map(endpoint).collect();
-        let health = listed_health(json.text("/Status"));
-        let state = format!("{word} {code}{health}{endpoints}");
-        let fields = [("Image", "/ImageID"), ("NetworkSettings", "/NetworkSettings"), ("Mounts", "/Mounts")];
-        let field = |(name, of_list): (&str, &str)| Some((name.to_owned(), json.at(of_list)?.clone()));
-        let of_created = if word == "created" { fields.into_iter().map(field).collect() } else { None };
-        Some(Self {
-            of_created,
-            id: ContainerId(json.some_text("/Id")?),
-            key,
-            name,
-            created_secs: json.number("/Created"),
-            labels,
-            state,
-            word,
-            image: ImageId(json.text("/ImageID").to_owned()),
-            image_ref: ImageRef::new(json.text("/Image")),
-            shares: decode::shares(json),
-        })
-    }
-}
-
-/// A container from its inspection. `None`: the engine's term for its state is unknown.
-pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origin) -> Option<Container> {
-    let networks = |it: SortedMap<String, String>| it.into_iter().map(|(name, id)| (name, NetworkId(id))).collect();
-    Some(Container {
-        phase: phase(seen)?,
-        id: listed.id.clone(),
-        name: listed.name.clone(),
-        key: listed.key.clone(),
-        created_secs: listed.created_secs,
-        image: ImageId(seen.text("/Image").to_owned()),
-        image_ref: ImageRef::new(seen.text("/Config/Image")),
-        made,
-        outcome: None,
-        env: decode::env(&seen.texts("/Config/Env")).into(),
-        restart: decode::restart(seen),
-        started: moment(seen.text("/State/StartedAt")),
-        networks: seen.networks().map(networks),
-        ports: decode::ports(seen),
-        is_port_taken: is_port_taken(seen.text("/State/Error")),
-        // A label that is wrong stands on no container of this agent.
-        before_update: UpdateHook::of_labels(&listed.labels).ok().flatten(),
-        shares: decode::shares(seen),
-        shares_since: None,
-        is_orphaned: false,
-        volumes: mounted_volumes(seen),
-        restarts: u32::try_from(seen.number("/RestartCount")).unwrap_or_default(),
-        is_out_of_memory: seen.is("/State/OOMKilled"),
-        error: seen.some_text("/State/Error"),
-        health: HealthStatus::named(seen.text("/State/Health/Status")),
-    })
-}
-
 /// A container that the agent created and that was not started since, as an inspection would describe it. `None`: it must be
 /// inspected.
 fn created(listed: &ListedContainer, mut seen: EngineJson) -> Option<Looked> {
@@ -412,79 +276,4 @@ fn created(listed: &ListedContainer, mut seen: EngineJson) -> Option<Looked> {
     seen.0.as_object_mut()?.append(&mut listed.of_created.clone()?);
     let container = container(listed, &seen, Origin::Ours(ConfigHash(hash.clone())))?;
     Some(Looked::new(listed, &seen, container))
-}
-
-/// The names of the volumes that a container has.
-fn mounted_volumes(seen: &EngineJson) -> SortedSet<String> {
-    let volumes = seen.items("/Mounts").filter(|it| it.text("/Type") == "volume");
-    volumes.filter_map(|it| it.some_text("/Name")).collect()
-}
-
-/// A container's health, as listed: `Up 5 minutes (healthy)`. The time before it would change every minute.
-fn listed_health(status: &str) -> &str {
-    let last = status.rsplit_once('(').map_or("", |(_, last)| last);
-    if status.starts_with("Up") && last.contains("health") { last } else { "" }
-}
-
-/// A container of which only the list entry is known. If it runs, it stays up while its label says that it was created from the
-/// wanted configuration: nothing else may stop it without its locks. In any other known state it counts as dead, which is
-/// removed and created anew.
-fn undescribed(listed: ListedContainer, why: String) -> Container {
-    let made = listed.labels.get(labels::CONFIG).map(|hash| Origin::Ours(ConfigHash(hash.clone())));
-    Container {
-        phase: match listed.word.as_str() {
-            "running" | "stopping" => ContainerPhase::Running,
-            "paused" => ContainerPhase::Paused,
-            "restarting" => ContainerPhase::Restarting,
-            "" | "created" | "configured" | "initialized" | "exited" | "stopped" | "dead" => ContainerPhase::Dead,
-            // A state that only the engine knows is left to the engine: no action until it changes.
-            _ => ContainerPhase::Removing,
-        },
-        id: listed.id,
-        name: listed.name,
-        key: listed.key,
-        created_secs: listed.created_secs,
-        image: listed.image,
-        image_ref: listed.image_ref,
-        made: made.unwrap_or_else(|| Origin::Adopted(Box::default())),
-        outcome: None,
-        env: Arc::default(),
-        restart: RestartPolicy::default(),
-        started: None,
-        networks: None,
-        ports: SortedSet::new(),
-        is_port_taken: false,
-        before_update: None,
-        shares: listed.shares,
-        shares_since: None,
-        is_orphaned: false,
-        volumes: SortedSet::new(),
-        restarts: 0,
-        is_out_of_memory: false,
-        error: Some(why),
-        health: None,
-    }
-}
-
-/// A container's phase: from the engine's term for its state, or from its flags if that term is unknown.
-fn phase(seen: &EngineJson) -> Option<ContainerPhase> {
-    let code = i32::try_from(seen.number("/State/ExitCode")).unwrap_or(0);
-    let is = |switch: &str| seen.is(&format!("/State/{switch}"));
-    Some(match seen.text("/State/Status") {
-        // podman's terms for a container that was prepared and does not run yet.
-        "created" | "configured" | "initialized" => ContainerPhase::Created,
-        // podman's term for a container that is being stopped; until it ends, it runs.
-        "running" | "stopping" => ContainerPhase::Running,
-        "paused" => ContainerPhase::Paused,
-        "restarting" => ContainerPhase::Restarting,
-        "removing" => ContainerPhase::Removing,
-        "dead" => ContainerPhase::Dead,
-        "exited" | "stopped" => ContainerPhase::Exited(code),
-        _ if is("Dead") => ContainerPhase::Dead,
-        _ if is("Paused") => ContainerPhase::Paused,
-        _ if is("Restarting") => ContainerPhase::Restarting,
-        _ if is("Running") => ContainerPhase::Running,
-        "" if seen.at("/State").is_some() => ContainerPhase::Exited(code),
-        _ => return None,
-    })
 }

@@ -1,0 +1,253 @@
+//! Containers that the agent has just started. Each is inspected by itself, and the list of all is corrected instead of
+//! requested: a start changes nothing else in it.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::linux::engine::Engine;
+use crate::linux::engine::connection::EngineConnection;
+use crate::linux::engine::json::EngineJson;
+use crate::linux::engine::lists::ListKind;
+use crate::linux::engine::observe::AT_ONCE;
+use crate::port::EngineError;
+use crate::state::{Container, ContainerId};
+
+impl Engine {
+    /// Inspects the containers that the agent has started since they were listed, and corrects the list. Where that does not
+    /// do, the list is requested again.
+    pub(super) async fn inspect_started(&self, connection: &EngineConnection) -> Result<(), EngineError> {
+        let started = self.container_cache.borrow().started();
+        if started.is_empty() {
+            return Ok(());
+        }
+        // A container that shares namespaces depends on when their owners were started.
+        let is_independent = |all: &mut Vec<Container>| all.iter().all(|it| it.shares.is_empty());
+        if !self.lists.borrow_mut().fresh_containers().is_some_and(is_independent) {
+            self.lists.borrow_mut().forget(ListKind::Containers);
+            return Ok(());
+        }
+        let inspected = started.into_iter().map(|it| self.inspect_started_one(connection, it));
+        let inspected: Vec<_> = stream::iter(inspected).buffer_unordered(AT_ONCE).try_collect().await?;
+        for (id, seen) in inspected {
+            self.correct(&id, seen.as_ref());
+        }
+        Ok(())
+    }
+
+    /// `None`: it is gone, or the engine cannot describe it.
+    async fn inspect_started_one(
+        &self,
+        connection: &EngineConnection,
+        id: ContainerId,
+    ) -> Result<(ContainerId, Option<EngineJson>), EngineError> {
+        match self.details_of(connection, &id.0, "look at a container that was started").await {
+            Err(lost @ EngineError::Unreachable(_)) => Err(lost),
+            seen => Ok((id, seen.ok().flatten())),
+        }
+    }
+
+    fn correct(&self, id: &ContainerId, seen: Option<&EngineJson>) {
+        let mut cache = self.container_cache.borrow_mut();
+        let mut lists = self.lists.borrow_mut();
+        let container = seen.and_then(|it| cache.keep_started(id, it)).filter(|it| it.shares.is_empty());
+        let entry = lists.fresh_containers().and_then(|all| all.iter_mut().find(|it| it.id == *id));
+        if let (Some(entry), Some(container)) = (entry, container) {
+            *entry = container;
+        } else {
+            cache.forget(id);
+            lists.forget(ListKind::Containers);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::linux::engine::tests::scripted::{asked_of, empty};
+    use crate::port::{Engine as _, EngineSnapshot};
+    use crate::sorted::SortedMap;
+    use crate::state::{
+        AppId, ConfigHash, ContainerConfig, ContainerPhase, ContainerRef, ContainerSpec, EngineAction, ImageRef, ServiceKey,
+    };
+
+    const CREATED: &str = "created";
+    const RUNNING: &str = "running";
+
+    /// An engine with one container of the agent, and what was requested of it.
+    struct Lab {
+        state: Cell<&'static str>,
+        /// The state in its list: an engine may list a container as it was.
+        listed: Cell<&'static str>,
+        mode: &'static str,
+        /// Whether it is asked to create another one, and does not answer.
+        is_creating: Cell<bool>,
+        requested: RefCell<Vec<String>>,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let (state, listed) = (Cell::new(CREATED), Cell::new(CREATED));
+            Self { state, listed, mode: "bridge", is_creating: Cell::new(false), requested: RefCell::default() }
+        }
+
+        fn answer(&self, asked: &str) -> Option<(u16, String)> {
+            let container = |id: &str, state: &str| {
+                let labels = json!({"io.balena.supervised": "1", "io.balena.app-id": "1", "io.balena.service-name": id,
+                    "io.boardkeeper.config": "hash"});
+                json!({"Id": id, "Names": [format!("/{id}_1_2_c")], "State": state, "Labels": labels,
+                    "HostConfig": {"NetworkMode": self.mode}})
+            };
+            if asked.contains("/containers/") {
+                self.requested.borrow_mut().push(asked.to_owned());
+            }
+            Some(match asked {
+                "GET /containers/json" if self.is_creating.get() => {
+                    (200, json!([container("a", self.listed.get()), container("b", CREATED)]).to_string())
+                }
+                "GET /containers/json" => (200, json!([container("a", self.listed.get())]).to_string()),
+                "GET /containers/a/json" => {
+                    let host = json!({"NetworkMode": self.mode});
+                    (200, json!({"Id": "a", "State": {"Status": self.state.get()}, "HostConfig": host}).to_string())
+                }
+                "GET /containers/b/json" => (200, json!({"Id": "b", "State": {"Status": CREATED}}).to_string()),
+                "POST /containers/a/start" if self.state.replace(RUNNING) == CREATED => (204, String::new()),
+                "POST /containers/a/start" => (304, String::new()),
+                "POST /containers/create" => {
+                    self.is_creating.set(true);
+                    return None;
+                }
+                other => empty(other),
+            })
+        }
+
+        /// A snapshot, and what was requested of containers for it.
+        async fn look(&self, engine: &Engine) -> (EngineSnapshot, Vec<String>) {
+            self.requested.take();
+            (engine.observe().await.unwrap(), self.requested.take())
+        }
+    }
+
+    fn start(id: &str) -> EngineAction {
+        EngineAction::Start(ContainerRef { key: ServiceKey::new(AppId(1), id), id: ContainerId(id.into()) })
+    }
+
+    fn event(id: &str, action: &str) -> EngineJson {
+        let attributes = json!({"io.balena.supervised": "1", "name": format!("{id}_1_2_c")});
+        EngineJson(json!({"Type": "container", "Action": action, "Actor": {"ID": id, "Attributes": attributes}}))
+    }
+
+    /// Runs a test whose engine's events are read, and that has seen it once.
+    async fn seen_once(lab: &Lab, test: impl AsyncFnOnce(&Engine)) {
+        asked_of(
+            |asked| lab.answer(asked),
+            async |engine| {
+                engine.lists.borrow_mut().set_watched(true);
+                lab.look(engine).await;
+                test(engine).await;
+            },
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn after_a_start_the_container_is_inspected_and_no_list_is_requested() {
+        let lab = Lab::new();
+        seen_once(&lab, async |engine| {
+            engine.execute(&start("a"), &|_| ()).await.unwrap();
+            assert!(!engine.concerns(&event("a", "start")), "it is inspected anyway");
+            let (snapshot, requested) = lab.look(engine).await;
+            assert_eq!(
+                (snapshot.containers[0].phase, &requested[..]),
+                (ContainerPhase::Running, &["GET /containers/a/json".to_owned()][..])
+            );
+            assert!(!engine.concerns(&event("a", "start")), "it was seen");
+            assert_eq!(lab.look(engine).await, (snapshot, vec![]), "nothing has changed since");
+            assert!(engine.concerns(&event("a", "die")));
+            assert_eq!(lab.look(engine).await.1, ["GET /containers/json", "GET /containers/a/json"]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_container_that_was_started_is_not_inspected_again_when_it_is_next_listed() {
+        let lab = Lab::new();
+        seen_once(&lab, async |engine| {
+            engine.execute(&start("a"), &|_| ()).await.unwrap();
+            lab.look(engine).await;
+            lab.listed.set(RUNNING);
+            engine.lists.borrow_mut().forget(ListKind::Containers);
+            assert_eq!(lab.look(engine).await.1, ["GET /containers/json"]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_happens_to_a_container_after_its_start_has_it_listed() {
+        for action in ["die", "destroy", "oom", "restart"] {
+            let lab = Lab::new();
+            seen_once(&lab, async |engine| {
+                engine.execute(&start("a"), &|_| ()).await.unwrap();
+                assert!(engine.concerns(&event("a", action)), "{action}");
+                assert_eq!(lab.look(engine).await.1, ["GET /containers/json", "GET /containers/a/json"], "{action}");
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_start_that_fails_and_one_that_shares_namespaces_have_all_listed() {
+        let lab = Lab::new();
+        seen_once(&lab, async |engine| {
+            assert!(engine.execute(&start("gone"), &|_| ()).await.is_err());
+            assert_eq!(lab.look(engine).await.1[0], "GET /containers/json");
+        })
+        .await;
+        let lab = Lab { mode: "container:0123", ..Lab::new() };
+        seen_once(&lab, async |engine| {
+            engine.execute(&start("a"), &|_| ()).await.unwrap();
+            assert_eq!(lab.look(engine).await.1[..2], ["GET /containers/json", "GET /containers/a/json"]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_being_created_is_neither_inspected_nor_news() {
+        let lab = Lab::new();
+        let create = EngineAction::Create(Arc::new(ContainerSpec {
+            key: ServiceKey::new(AppId(1), "b"),
+            app_uuid: "u".into(),
+            networks: SortedMap::new(),
+            service_id: 1,
+            name: "b_1_2_c".into(),
+            image: ImageRef::new("app:1"),
+            ports: SortedMap::new(),
+            owners: SortedMap::new(),
+            env_at_creation: SortedMap::new(),
+            config: ContainerConfig::default(),
+            hash: ConfigHash("hash".into()),
+        }));
+        seen_once(&lab, async |engine| {
+            let looks = async {
+                while !lab.is_creating.get() {
+                    tokio::task::yield_now().await;
+                }
+                assert!(!engine.concerns(&event("b", "create")), "its end has the engine observed");
+                engine.lists.borrow_mut().forget(ListKind::Containers);
+                let (snapshot, requested) = lab.look(engine).await;
+                assert_eq!((snapshot.containers.len(), &requested[..]), (1, &["GET /containers/json".to_owned()][..]));
+            };
+            tokio::select! {
+                _ = engine.execute(&create, &|_| ()) => unreachable!("the engine does not answer"),
+                () = looks => (),
+            }
+            // It was given up, and may have been created.
+            let (snapshot, requested) = lab.look(engine).await;
+            assert_eq!((snapshot.containers.len(), requested.len()), (2, 2), "{requested:?}");
+        })
+        .await;
+    }
+}
