@@ -161,12 +161,16 @@ fn all_as_wanted(draft: &AppPlan<'_>, app: &App) -> bool {
     })
 }
 
-/// Plans the network on which services reach the API.
+/// Plans the network on which services reach the API. Where none of them does, it is created when nothing else is left to do:
+/// an engine creates one network after another, and services would wait for one that they do not use. A service that fails does
+/// not hold it up.
 pub(super) fn propose_supervisor_network(input: PlanInput<'_>, plan: &mut Plan) {
     let kept = input.supervisor_network();
     let twin = |it: &&Network| it.name == SUPERVISOR_NETWORK && Some(*it) != kept && !input.is_attached_to(it);
     plan.steps.extend(input.current.networks.iter().filter(twin).map(|it| Step::Engine(remove(it))));
-    if kept.is_some() || !supervisor_env::needs_supervisor_network(input.target) {
+    let has_other_work = !plan.steps.is_empty() && input.current.failing.is_empty();
+    let can_wait = has_other_work && !supervisor_env::uses_supervisor_network(input.target);
+    if kept.is_some() || can_wait || !supervisor_env::needs_supervisor_network(input.target) {
         return;
     }
     let pool = AddressPool {

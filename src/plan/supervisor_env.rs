@@ -61,6 +61,12 @@ pub(super) fn needs_supervisor_network(target: &Target) -> bool {
     services.any(|it| it.config.network_mode == NetworkMode::App)
 }
 
+/// Whether a service is given an address on that network, where the API is reached.
+pub(super) fn uses_supervisor_network(target: &Target) -> bool {
+    let mut services = target.apps.values().flat_map(|app| app.services.values().map(move |it| (app, it)));
+    services.any(|(app, it)| it.config.network_mode != NetworkMode::Host && gets_api_variables(app, it))
+}
+
 /// Whether a service is given the API's address and a key: if its label says so, if it is its app's only service and has no
 /// such label, and in the single-container format of 2017. In a compose file only a label says so: a program that was not made
 /// for a device gets no key of it.

@@ -1,5 +1,6 @@
 //! Which services are given access to the API.
 
+use super::model::{APP, story_with};
 use super::*;
 use crate::sorted::SortedSet;
 
@@ -44,4 +45,25 @@ fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_
     ] {
         assert_eq!(gets_variables(words, label, shape), expected, "{words:?} {label:?} {shape:?}");
     }
+}
+
+#[test]
+fn the_network_of_the_api_comes_first_for_a_service_that_uses_it_and_last_otherwise() {
+    let story = |label: &str, failing: Option<&str>| {
+        let mut target = parse_target("web web:1");
+        let web = target.apps.get_mut(&APP).unwrap().services.get_mut("web").unwrap();
+        web.config.labels.insert("io.balena.features.supervisor-api".to_owned(), label.to_owned());
+        web.features.extend((label == "1").then_some(Feature::SupervisorApi));
+        story_with(&target, "image web:1", |_, current| {
+            current.networks.clear();
+            current.failing.extend(failing.map(|it| ServiceKey::new(APP, it)));
+        })
+    };
+    let creates = "create network supervisor0";
+    // Nor does a service that fails for good hold it up.
+    for first in [story("1", None), story("0", Some("web"))] {
+        assert!(first.lines().next().unwrap().contains(creates), "{first}");
+    }
+    let last = story("0", None);
+    assert!(last.lines().next_back().unwrap() == creates && last.matches(creates).count() == 1, "{last}");
 }
