@@ -1,14 +1,21 @@
 //! A client that makes the same calls to the engine without any logic: the minimum cost of bringing services up.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, EndpointSettings, HostConfig, NetworkCreateRequest, NetworkingConfig};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptions, StopContainerOptions,
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptions,
+    StopContainerOptions,
 };
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::agent::{CROWD, IMAGE};
@@ -51,6 +58,41 @@ pub(crate) fn crowd(socket: &Path, containers: u32) {
     });
 }
 
+/// Counts the containers that the engine has started since this was made. To list them all the time would hold up the engine.
+pub(crate) struct Starts {
+    count: Arc<AtomicU32>,
+    /// Dropped with this, which ends the counting.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Starts {
+    pub(crate) fn from_now_on(socket: &Path) -> Self {
+        let since = clock_gettime(ClockId::Realtime);
+        let since = format!("{}.{:09}", since.tv_sec, since.tv_nsec);
+        let (docker, count) = (connect(socket), Arc::new(AtomicU32::new(0)));
+        let (stop, stopped) = oneshot::channel();
+        let counted = Arc::clone(&count);
+        thread::spawn(move || {
+            let filters = [("type", vec!["container"]), ("event", vec!["start"])].into_iter().collect();
+            let mut events = docker.events(Some(EventsOptionsBuilder::new().since(&since).filters(&filters).build()));
+            let counts = async {
+                while let Some(event) = events.next().await {
+                    event.unwrap();
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            wait(async {
+                tokio::select! { () = counts => (), _ = stopped => () }
+            });
+        });
+        Self { count, _stop: stop }
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
 /// The number of running containers.
 pub(crate) fn running(socket: &Path) -> u32 {
     running_named(socket, "")
@@ -62,14 +104,6 @@ pub(crate) fn running_named(socket: &Path, end: &str) -> u32 {
         let found = connect(socket).list_containers(Some(ListContainersOptionsBuilder::new().build())).await.unwrap();
         let names = found.iter().filter_map(|it| it.names.as_ref()?.first());
         u32::try_from(names.filter(|it| it.ends_with(end)).count()).unwrap()
-    })
-}
-
-/// The id of the running container that was created last.
-pub(crate) fn newest(socket: &Path) -> Option<String> {
-    wait(async {
-        let found = connect(socket).list_containers(Some(ListContainersOptionsBuilder::new().build())).await.unwrap();
-        found.into_iter().next().and_then(|it| it.id)
     })
 }
 

@@ -9,7 +9,9 @@
 #![expect(clippy::print_stdout, reason = "it is for people to read")]
 
 mod agent;
+mod answering;
 mod bare;
+mod bare_server;
 #[path = "../lab/budget.rs"]
 mod budget;
 mod canned;
@@ -44,6 +46,9 @@ const FOREIGN: u32 = 1000;
 type Measurement = fn(&mut Bench);
 
 fn main() {
+    if bare_server::is_wanted() {
+        return bare_server::serve();
+    }
     let lab = std::env::var("BOARDKEEPER_LAB").expect("the figures are taken by `make bench`");
     let lab = Path::new(&lab);
     agent::start_engine(lab);
@@ -51,18 +56,19 @@ fn main() {
     bench.machine();
     bench.binaries();
     let only = std::env::var("ONLY").unwrap_or_default();
+    // Counts first: they include what the agent reads of networks and mounts, which later measurements leave behind.
     let all: [(&str, Measurement); 11] = [
+        ("counting", counting::counting),
+        ("growing", growing::growing),
         ("starting", Bench::starting),
         ("resting", Bench::resting),
-        ("answering", Bench::answering),
+        ("answering", answering::answering),
         ("bursting", Bench::bursting),
         ("bringing_up", Bench::bringing_up),
         ("replacing", Bench::replacing),
         ("crowded", Bench::crowded),
         ("gating", gate::gating),
         ("copying", gate::copying),
-        ("counting", counting::counting),
-        ("growing", growing::growing),
     ];
     for (_, take) in all.into_iter().filter(|(name, _)| only.is_empty() || only.split(' ').any(|it| it == *name)) {
         take(&mut bench);
@@ -157,33 +163,6 @@ impl Bench {
         }
     }
 
-    /// Requests per second, the slowest hundredth of them, and the processor time of each.
-    fn answering(&mut self) {
-        for build in self.builds.clone() {
-            let agent = Agent::start(&build, &self.lab, &agent::document(2, MANY, ""));
-            agent.runs(MANY);
-            for path in ["/ping", "/v1/device"] {
-                for connections in [1, 16, BURST] {
-                    let (each, before) = ((20_000 / connections).max(200), proc::processor_time(agent.pid()));
-                    let load = requests::load(agent::PORT, path, connections, each);
-                    let spent = proc::processor_time(agent.pid()).saturating_sub(before);
-                    self.row(
-                        &format!("{path}, {connections} at a time{}", build.name),
-                        &format!(
-                            "{} per second, p50 {} µs, p99 {} µs: {} times p50; slowest {} µs; processor {} µs each",
-                            load.per_second,
-                            load.p50.as_micros(),
-                            load.p99.as_micros(),
-                            load.p99.as_micros() / load.p50.as_micros().max(1),
-                            load.slowest.as_micros(),
-                            spent.as_micros() / (connections * each) as u128,
-                        ),
-                    );
-                }
-            }
-        }
-    }
-
     /// Memory that stays in use after bursts of requests, while their connections are open and after they were closed.
     fn bursting(&mut self) {
         for build in self.builds.clone() {
@@ -235,7 +214,7 @@ impl Bench {
                 let agent = Agent::start(build, lab, &agent::document(app, MANY, "before"));
                 agent.runs(MANY);
                 Agent::has_settled();
-                agent.replaces_one(&agent::document(app, MANY, "after"))
+                agent.brings_up(&agent::document(app, MANY, "after"), 1)
             },
             |lab| {
                 bare::bring_up(&agent::socket(lab), MANY);
@@ -288,22 +267,21 @@ impl Bench {
         }
         agent::wipe(&self.lab);
         for (build, times) in self.builds.clone().into_iter().zip(ours) {
-            let ratio = |(ours, bare): (&Duration, &Duration)| 100 * ours.as_micros() / bare.as_micros().max(1);
-            let mut ratios: Vec<_> = times.iter().zip(&bare).map(ratio).collect();
-            ratios.sort_unstable();
-            let ratio = ratios[ratios.len() / 2];
-            self.row(
-                &format!("{name}{}", build.name),
-                &format!(
-                    "{}; bare client {}; {}.{:02} times as long",
-                    millis(median(times)),
-                    millis(median(bare.clone())),
-                    ratio / 100,
-                    ratio % 100
-                ),
-            );
+            let ratio = ratio(&times, &bare);
+            let value =
+                format!("{}; bare client {}; {ratio} times as long", millis(median(times)), millis(median(bare.clone())));
+            self.row(&format!("{name}{}", build.name), &value);
         }
     }
+}
+
+/// The median of the rounds' own ratios.
+fn ratio(ours: &[Duration], bare: &[Duration]) -> String {
+    let of_round = |(ours, bare): (&Duration, &Duration)| 100 * ours.as_nanos() / bare.as_nanos().max(1);
+    let mut ratios: Vec<_> = ours.iter().zip(bare).map(of_round).collect();
+    ratios.sort_unstable();
+    let ratio = ratios[ratios.len() / 2];
+    format!("{}.{:02}", ratio / 100, ratio % 100)
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -12,8 +12,8 @@ use crate::agent::KEY;
 
 /// The results of a load.
 pub(crate) struct Load {
-    /// Responses per second, over all connections.
-    pub(crate) per_second: u128,
+    /// The time until the last response.
+    pub(crate) took: Duration,
     /// The median response time.
     pub(crate) p50: Duration,
     /// The response time of the 99th percentile.
@@ -33,8 +33,7 @@ pub(crate) fn load(port: u16, path: &str, connections: usize, each: usize) -> Lo
     });
     let took = begun.elapsed();
     times.sort();
-    let per_second = times.len() as u128 * 1_000_000 / took.as_micros();
-    Load { per_second, p50: times[times.len() / 2], p99: times[times.len() * 99 / 100], slowest: times[times.len() - 1] }
+    Load { took, p50: times[times.len() / 2], p99: times[times.len() * 99 / 100], slowest: times[times.len() - 1] }
 }
 
 /// The body of a response.
