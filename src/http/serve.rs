@@ -31,7 +31,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::coop::unconstrained;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
-use tokio_io_timeout::TimeoutStream;
+use tokio_io_timeout::TimeoutWriter;
 use tracing::{debug, info};
 
 use super::Listener;
@@ -156,42 +156,45 @@ pub async fn serve_connection(stream: impl AsyncRead + AsyncWrite, router: Route
     let by_router = |request| routed(router.call(request));
     let service = Answering::new(&by_router, peer, None, slot, stopping.clone());
     let ends = (async || pending().await, async || pending().await);
-    answer(stream, async || (), ends, service, stopping).await;
+    answer(stream, |_| Poll::Ready(()), ends, &service, stopping).await;
 }
 
-async fn serve_stream(
+#[expect(clippy::manual_async_fn, reason = "the future of an async fn has room for each argument twice")]
+fn serve_stream(
     stream: TcpStream,
     service: Answering<'_, impl Fn(Request<Body>) -> Answer>,
     stopping: watch::Receiver<()>,
-) {
-    let is_drained = Cell::new(false);
-    let stream = StreamRef::new(&stream, &is_drained);
-    let ends = (async || stream.broken().await, async || stream.closed().await);
-    answer(stream, async || stream.readable().await, ends, service, stopping).await;
+) -> impl Future<Output = ()> {
+    async move {
+        let is_drained = Cell::new(false);
+        let stream = StreamRef::new(&stream, &is_drained);
+        let ends = (async || stream.broken().await, async || stream.closed().await);
+        answer(stream, |context| stream.poll_readable(context), ends, &service, stopping).await;
+    }
 }
 
-/// `readable` completes when there may be something to read. `broken` completes when the client can no longer be answered:
+/// `readable` is ready when there may be something to read. `broken` completes when the client can no longer be answered:
 /// while a response is pending, nothing else polls the connection. `closed` completes when the client sends nothing any more.
 async fn answer(
     stream: impl AsyncRead + AsyncWrite,
-    readable: impl AsyncFn(),
+    readable: impl Fn(&mut Context<'_>) -> Poll<()>,
     (broken, closed): (impl AsyncFn(), impl AsyncFn()),
-    service: Answering<'_, impl Fn(Request<Body>) -> Answer>,
+    service: &Answering<'_, impl Fn(Request<Body>) -> Answer>,
     stopping: watch::Receiver<()>,
 ) {
-    let mut stream = pin!(TimeoutStream::new(stream));
-    stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
+    let mut stream = pin!(TimeoutWriter::new(stream));
+    stream.as_mut().set_timeout_pinned(Some(WRITE_TIMEOUT));
     let ends = async {
         tokio::select! {
             biased;
             () = service.slot.displaced() => "a connection made room for others",
-            () = async { service.endless.notified().await; closed().await } => "a client that was sent a stream has left",
+            () = async { service.endless.notified().await; Box::pin(closed()).await } => "a client that was sent a stream has left",
             () = broken() => "a client disconnected before the answer",
         }
     };
     tokio::select! {
         biased;
-        ended = answer_all(stream, readable, &service, stopping) => if let Err(error) = ended {
+        ended = answer_all(stream, readable, service, stopping) => if let Err(error) = ended {
             debug!(%error, "a connection broke");
         },
         why = apart(ends) => debug!(from = %service.peer.addr, "{why}"),
@@ -204,16 +207,12 @@ async fn answer(
 /// dropped when the client waits for no response. Then a burst of requests needs the buffers of one connection at a time, and
 /// the heap stays small; the allocator never returns less than 2 MiB to the kernel.
 async fn answer_all<S: AsyncRead + AsyncWrite>(
-    mut stream: Pin<&mut TimeoutStream<S>>,
-    readable: impl AsyncFn(),
+    mut stream: Pin<&mut TimeoutWriter<S>>,
+    readable: impl Fn(&mut Context<'_>) -> Poll<()>,
     service: &Answering<'_, impl Fn(Request<Body>) -> Answer>,
     mut stopping: watch::Receiver<()>,
 ) -> hyper::Result<()> {
     let mut stop = Stop { is_begun: false, changed: pin!(apart(stopping.changed().map(drop))) };
-    let mut server = http1::Builder::new();
-    // A client that has shut down its sending side still waits for a response.
-    server.half_close(true);
-    server.max_header_size(HEAD_BYTES).max_buf_size(BUFFER_BYTES);
     let mut unparsed = Bytes::new();
     let mut deadline = Deadline::new();
     loop {
@@ -224,7 +223,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
         let mut is_partial = false;
         let activity = Cell::new(StreamActivity::Fresh);
         let io = Watched { stream: stream.as_mut(), unparsed, activity: &activity, owed: Bytes::new() };
-        let mut connection = Box::new(server.serve_connection(TokioIo::new(io), service));
+        let mut connection = Box::new(server().serve_connection(TokioIo::new(io), service));
         let mut poll = |context: &mut Context<'_>, stops: bool| {
             service.turn.set(Turn::Free);
             if stops {
@@ -267,6 +266,14 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
     }
 }
 
+fn server() -> http1::Builder {
+    let mut server = http1::Builder::new();
+    // A client that has shut down its sending side still waits for a response.
+    server.half_close(true);
+    server.max_header_size(HEAD_BYTES).max_buf_size(BUFFER_BYTES);
+    server
+}
+
 /// The response to a request of more than [`HEADERS`]. A limit below hyper's own hundred would have hyper clear a table of that
 /// many headers for each request.
 fn too_many_headers() -> Response {
@@ -284,14 +291,18 @@ enum Next {
 }
 
 /// Whether something to read arrives in time. When the agent stops, bytes that the kernel already holds count.
-async fn arrives(readable: impl AsyncFn(), stop: &mut (impl Future<Output = ()> + Unpin), deadline: &mut Deadline) -> bool {
+async fn arrives(
+    readable: impl Fn(&mut Context<'_>) -> Poll<()>,
+    stop: &mut (impl Future<Output = ()> + Unpin),
+    deadline: &mut Deadline,
+) -> bool {
     tokio::select! {
         biased;
-        () = readable() => true,
+        () = poll_fn(&readable) => true,
         () = stop => {
             // So that the kernel is polled once more for pending bytes.
             yield_now().await;
-            readable().now_or_never().is_some()
+            poll_fn(&readable).now_or_never().is_some()
         }
         () = poll_fn(|context| deadline.poll_passed(context)) => false,
     }

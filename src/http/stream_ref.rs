@@ -28,15 +28,16 @@ impl<'a> StreamRef<'a> {
         Self { stream, is_drained }
     }
 
-    /// Completes when there is something to read, or the connection ends.
-    pub(super) async fn readable(self) {
+    /// Ready when there is something to read, or the connection ends. Not a future of tokio's, which has room for a place in a
+    /// list of those that wait: a connection is mostly idle.
+    pub(super) fn poll_readable(self, context: &mut Context<'_>) -> Poll<()> {
         // Errors are reported by the read that follows.
-        let _ = if self.is_drained.get() {
-            self.stream.readable().await
+        if self.is_drained.get() {
+            self.stream.poll_read_ready(context).map(drop)
         } else {
             // tokio takes a new connection for readable until a read was tried.
-            self.stream.peek(&mut [0]).await.map(drop)
-        };
+            self.stream.poll_peek(context, &mut ReadBuf::new(&mut [0])).map(drop)
+        }
     }
 
     /// Completes when the client has closed the connection or its sending side, unless it has sent something that was not read.
