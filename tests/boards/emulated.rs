@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::budget::hold;
 use crate::emulator::{Board, Clock, Edge, End, Pin};
 
 /// An identify lasts so long.
@@ -27,6 +28,8 @@ const PERIOD: std::ops::RangeInclusive<u128> = 330..=560;
 /// A new trigger's files are the agent's once udev has handed them over. The agent waits so long for that, and it is dark
 /// meanwhile.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// How long after its start the agent is idle there, and its idle threads have ended.
+const SETTLING: Duration = Duration::from_secs(30);
 /// The end is not more exact than this, where a processor is emulated.
 const TICK: Duration = Duration::from_millis(400);
 /// What it may take a slow board to be asked, and us to see the last of it.
@@ -159,6 +162,7 @@ fn has_a_good_day(kind: &Kind) {
     let boot = board.boot();
     let mut day = Day { kind, board, row: format!("{:<22} {:>4} s", kind.name, boot.as_secs()) };
     day.the_agent_is_started_by_its_unit();
+    day.the_agent_costs_little();
     day.the_board_is_recognised();
     day.identify_blinks_the_led_with_the_kernels_pattern();
     day.identify_blinks_the_led_by_itself();
@@ -188,6 +192,20 @@ impl Day<'_> {
         );
         let kernel = self.board.run("uname -sr");
         write!(self.row, "  {kernel:<28}").unwrap();
+    }
+
+    /// How long it takes from exec to ready once its file is in memory, and what it then takes of the memory.
+    fn the_agent_costs_little(&mut self) {
+        self.board.run("systemctl restart boardkeeper");
+        self.waits_until_the_agent_answers();
+        sleep(SETTLING);
+        let mut number = |command: &str| -> u64 { self.board.run(command).parse().unwrap() };
+        let [begun, ready] = ["ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic"]
+            .map(|it| Duration::from_micros(number(&format!("systemctl show boardkeeper -p {it} --value"))));
+        let memory = "/proc/$(systemctl show boardkeeper -p MainPID --value)/smaps_rollup";
+        let pss = number(&format!("awk '/^Pss:/ {{ print $2 }}' {memory}"));
+        write!(self.row, "  {:>5} ms {pss:>6} KiB", ready.saturating_sub(begun).as_millis()).unwrap();
+        hold("kib_pss_on_a_board", pss);
     }
 
     fn the_board_is_recognised(&mut self) {

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
+#[path = "../lab/budget.rs"]
+mod budget;
 mod emulated;
 mod emulator;
 mod machine;

@@ -261,7 +261,7 @@ play_board() {
 
 machine_of() {
   case $machine in
-  virt) echo "-machine virt,highmem=off -cpu $cpu -smp 2 -m 1024" ;;
+  virt) echo "-machine virt,highmem=off -cpu $cpu -smp 2 -m 512" ;;
   # This machine's timer misses a moment that is over before it is set, and the processor then sleeps for an hour. So its time passes
   # with its instructions, and does not while the emulator has to wait for its turn.
   raspi0) echo "-machine raspi0 -icount shift=4" ;;

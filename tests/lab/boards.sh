@@ -27,8 +27,8 @@ tests/lab/board.sh emulator
 # shellcheck disable=SC2086 # several words
 packaging/deb.sh $arches
 table=target/boards.txt
-printf '%-22s %6s  %-28s  %-56s  %-8s  %4s  %6s  %-10s  %s\n' \
-  board boot kernel 'identify: by the kernel, by the agent' killed line reboot 'power cuts' 'shutdown' > $table
+printf '%-22s %6s  %-28s  %8s %10s  %-56s  %-8s  %4s  %6s  %-10s  %s\n' \
+  board boot kernel ready memory 'identify: by the kernel, by the agent' killed line reboot 'power cuts' 'shutdown' > $table
 code=0
 # shellcheck disable=SC2086 # several words
 cargo test --locked --test boards -- --ignored --test-threads=1 --nocapture $names || code=$?
