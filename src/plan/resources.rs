@@ -168,9 +168,11 @@ pub(super) fn propose_supervisor_network(input: PlanInput<'_>, plan: &mut Plan) 
     let kept = input.supervisor_network();
     let twin = |it: &&Network| it.name == SUPERVISOR_NETWORK && Some(*it) != kept && !input.is_attached_to(it);
     plan.steps.extend(input.current.networks.iter().filter(twin).map(|it| Step::Engine(remove(it))));
+    if kept.is_some() || !supervisor_env::needs_supervisor_network(input.target) {
+        return;
+    }
     let has_other_work = !plan.steps.is_empty() && input.current.failing.is_empty();
-    let can_wait = has_other_work && !supervisor_env::uses_supervisor_network(input.target);
-    if kept.is_some() || can_wait || !supervisor_env::needs_supervisor_network(input.target) {
+    if has_other_work && !supervisor_env::uses_supervisor_network(input.target) {
         return;
     }
     let pool = AddressPool {
