@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::linux::engine::connection::EngineConnection;
+use crate::linux::engine::errors::if_described;
 use crate::linux::engine::{Engine, decode};
 use crate::port::EngineError;
 use crate::state::{ContainerConfig, ImageId, ImageRef};
@@ -57,10 +58,7 @@ impl Engine {
         image: &str,
         on_host: bool,
     ) -> Result<Option<Arc<ContainerConfig>>, EngineError> {
-        let image = match self.image(connection, image).await {
-            Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
-            details => details.ok().flatten(),
-        };
+        let image = if_described(self.image(connection, image).await)?;
         Ok(image.map(|it| Arc::new(decode::base(&it, &connection.facts, on_host))))
     }
 }

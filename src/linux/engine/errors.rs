@@ -78,6 +78,14 @@ pub(super) fn found<T>(what: &str, result: Result<T, Error>) -> Result<Option<T>
     }
 }
 
+/// `None` also where the engine cannot describe the object: only a lost engine is an error.
+pub(super) fn if_described<T>(found: Result<Option<T>, EngineError>) -> Result<Option<T>, EngineError> {
+    match found {
+        Err(lost @ EngineError::Unreachable(_)) => Err(lost),
+        found => Ok(found.ok().flatten()),
+    }
+}
+
 /// A failed pull, with advice for the user. `hint` says where credentials go.
 pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &Error) -> EngineError {
     let (Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message }) = error else {

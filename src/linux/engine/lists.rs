@@ -81,6 +81,11 @@ impl<T> CachedList<T> {
         self.known = None;
     }
 
+    /// The list that the next snapshot uses. `None`: it is requested.
+    pub(super) fn fresh(&mut self) -> Option<&mut T> {
+        self.known.as_mut().filter(|(at, _)| at.elapsed() < FRESH_FOR).map(|(_, list)| list)
+    }
+
     /// The list as it was last requested, if nothing is known to have changed it since.
     pub(super) fn known(&self) -> Option<&T> {
         self.known.as_ref().map(|(_, list)| list)
@@ -102,11 +107,6 @@ impl ListCache {
     pub(super) fn have(&self, id: &str) -> bool {
         self.networks.known().is_some_and(|all| all.iter().any(|it| it.id.0 == id))
             || self.volumes.known().is_some_and(|(all, _)| all.iter().any(|it| it.name == id))
-    }
-
-    /// The list of containers, if the next snapshot does not request it.
-    pub(super) fn fresh_containers(&mut self) -> Option<&mut Vec<Container>> {
-        self.containers.known.as_mut().filter(|(at, _)| at.elapsed() < FRESH_FOR).map(|(_, list)| list)
     }
 
     /// Has the next snapshot request every list.
@@ -144,10 +144,10 @@ impl Engine {
         let changes = {
             let mut lists = self.lists.borrow_mut();
             let list = which(&mut lists);
-            match &list.known {
-                Some((at, list)) if begun - *at < FRESH_FOR => return Ok(list.clone()),
-                Some(_) | None => list.changes,
+            if let Some(list) = list.fresh() {
+                return Ok(list.clone());
             }
+            list.changes
         };
         let requested = request.await?;
         let mut lists = self.lists.borrow_mut();

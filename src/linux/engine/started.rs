@@ -5,6 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::linux::engine::Engine;
 use crate::linux::engine::connection::EngineConnection;
+use crate::linux::engine::errors::if_described;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::observe::AT_ONCE;
@@ -21,7 +22,7 @@ impl Engine {
         }
         // A container that shares namespaces depends on when their owners were started.
         let is_independent = |all: &mut Vec<Container>| all.iter().all(|it| it.shares.is_empty());
-        if !self.lists.borrow_mut().fresh_containers().is_some_and(is_independent) {
+        if !self.lists.borrow_mut().containers.fresh().is_some_and(is_independent) {
             self.lists.borrow_mut().forget(ListKind::Containers);
             return Ok(());
         }
@@ -39,17 +40,15 @@ impl Engine {
         connection: &EngineConnection,
         id: ContainerId,
     ) -> Result<(ContainerId, Option<EngineJson>), EngineError> {
-        match self.details_of(connection, &id.0, "look at a container that was started").await {
-            Err(lost @ EngineError::Unreachable(_)) => Err(lost),
-            seen => Ok((id, seen.ok().flatten())),
-        }
+        let seen = self.details_of(connection, &id.0, "look at a container that was started").await;
+        Ok((id, if_described(seen)?))
     }
 
     fn correct(&self, id: &ContainerId, seen: Option<&EngineJson>) {
         let mut cache = self.container_cache.borrow_mut();
         let mut lists = self.lists.borrow_mut();
         let container = seen.and_then(|it| cache.keep_started(id, it)).filter(|it| it.shares.is_empty());
-        let entry = lists.fresh_containers().and_then(|all| all.iter_mut().find(|it| it.id == *id));
+        let entry = lists.containers.fresh().and_then(|all| all.iter_mut().find(|it| it.id == *id));
         if let (Some(entry), Some(container)) = (entry, container) {
             *entry = container;
         } else {
