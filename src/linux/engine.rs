@@ -12,8 +12,8 @@
 //! lists       the lists of the last snapshot that still count       engine/lists.rs
 //! known       the containers of the last snapshot                   engine/known.rs
 //! created     containers that need no inspection yet                engine/created.rs
-//! started     containers that are inspected, and not listed         engine/started.rs
-//! bases       what images give to containers                     engine/bases.rs
+//! recent      containers that are added to the last list            engine/recent.rs
+//! bases       what images give to containers                        engine/bases.rs
 //! bridges     host interfaces of the engine's networks              engine/bridges.rs
 //! decode      the configuration of an adopted container             engine/decode.rs
 //! encode      the request that creates a container                  engine/encode.rs
@@ -58,11 +58,11 @@ mod login;
 mod logs;
 mod observe;
 mod pull;
+mod recent;
 mod registry;
 mod resources;
 mod room;
 mod snapshots;
-mod started;
 mod transport;
 
 #[cfg(test)]
@@ -258,6 +258,8 @@ impl port::Engine for Engine {
             self.lists.borrow_mut().forget_all();
         } else if let (EngineAction::Start(_), Some(container)) = (action, container) {
             container.has_started();
+            list.will_be_corrected();
+        } else if matches!(action, EngineAction::Create(_)) {
             list.will_be_corrected();
         }
         executed

@@ -13,6 +13,7 @@ use crate::linux::engine::encode::{LaterEndpoint, body, later, restart};
 use crate::linux::engine::errors::{found, has, is_conflict, is_so_already, not_started, sort};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
+use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::{CALL, Engine};
 use crate::linux::engine::{created, decode};
 use crate::linux::escaped;
@@ -24,7 +25,20 @@ use crate::state::{ContainerConfig, ContainerId, ContainerRef, ContainerSpec, Ne
 const AFTER_GRACE: Duration = Duration::from_secs(30);
 
 impl Engine {
+    /// Creates a container. Notes what is known of it, if events report what happens to it from now on; otherwise the next
+    /// snapshot lists all.
     pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
+        let created = self.create_container(spec).await?;
+        let mut lists = self.lists.borrow_mut();
+        match created {
+            Some((id, inspection)) if lists.is_watched() => self.container_cache.borrow_mut().note_created(id, inspection),
+            Some(_) | None => lists.forget(ListKind::Containers),
+        }
+        Ok(())
+    }
+
+    /// Creates a container. Returns what is known of it; `None`: it must be inspected.
+    async fn create_container(&self, spec: &ContainerSpec) -> Result<Option<(ContainerId, EngineJson)>, EngineError> {
         let connection = self.connection().await?;
         let what = format!("create container {} of {} from {}", spec.name, spec.key, spec.image);
         if let Some(device) = self.missing_device(spec) {
@@ -51,12 +65,11 @@ impl Engine {
                     return Err(EngineError::Refused(format!("cannot {what}: {advice}")));
                 }
             },
-            Err(error) if is_conflict(&error) => return self.use_existing(&connection, spec, &what).await,
+            Err(error) if is_conflict(&error) => return self.use_existing(&connection, spec, &what).await.map(|()| None),
             Err(error) => return Err(sort(&what, &error)),
         };
         if !has_further_networks {
-            self.note_created(ContainerId(id), noted);
-            return Ok(());
+            return Ok(noted.map(|it| (ContainerId(id), it)));
         }
         let seen = self.inspect(&connection, &id, &what).await?;
         let connected = self.connect_missing(&connection, &seen, &what).await;
@@ -64,14 +77,7 @@ impl Engine {
             // It would only be in the way of the retry. If this fails too, its start connects it.
             let _ = connection.docker.remove_container(&id, Some(removal())).await;
         }
-        connected
-    }
-
-    /// Notes what is known of a container that was created, if events report what happens to it from now on.
-    fn note_created(&self, id: ContainerId, noted: Option<EngineJson>) {
-        if let Some(noted) = noted.filter(|_| self.lists.borrow().is_watched()) {
-            self.container_cache.borrow_mut().note_created(id, noted);
-        }
+        connected.map(|()| None)
     }
 
     /// The first device that the container needs and the host lacks. An engine creates such a container and then refuses to

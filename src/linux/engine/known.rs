@@ -155,6 +155,16 @@ impl ContainerCache {
         self.created.insert(id, inspection);
     }
 
+    /// The containers that the agent has created, and that were not seen yet.
+    pub(super) fn created(&self) -> SortedSet<ContainerId> {
+        self.created.keys().cloned().collect()
+    }
+
+    /// Forgets what was noted of containers that the agent created: they were seen, or are gone.
+    pub(super) fn forget_created(&mut self, ids: &SortedSet<ContainerId>) {
+        self.created.retain(|id, _| !ids.contains(id));
+    }
+
     /// What was noted of a container that the agent created.
     pub(super) fn take_created(&mut self, id: &ContainerId) -> Option<EngineJson> {
         self.created.remove(id)

@@ -16,7 +16,9 @@ use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::{Engine, decode, encode, resources, snapshots, transport};
 use crate::port::{EngineError, EngineSnapshot};
 use crate::sorted::{SortedMap, SortedSet, sort_by};
-use crate::state::{ConfigHash, Container, ContainerConfig, ContainerPhase, EngineTime, ImageId, Origin, Outcome, ServiceKey};
+use crate::state::{
+    ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, EngineTime, ImageId, Origin, Outcome, ServiceKey,
+};
 
 /// How many containers are inspected concurrently. Each takes a connection, and a process has 1024 file descriptors.
 pub(super) const AT_ONCE: usize = 16;
@@ -26,11 +28,12 @@ impl Engine {
         let connection = self.connection().await?;
         let _held_back = self.hold_events_back();
         let containers = async {
+            let created = self.container_cache.borrow().created();
             let ours = self.list(&connection, "list containers", "/containers/json?all=true", |it| ListedContainer::new(&it));
-            self.containers(&connection, ours.await?).await
+            self.containers(&connection, ours.await?, &created).await
         };
         let containers = async {
-            self.inspect_started(&connection).await?;
+            self.correct_containers(&connection).await?;
             self.listed(|it| &mut it.containers, containers).await
         };
         let images = self.list(&connection, "list images", "/images/json?digests=true", |it| resources::image(&it));
@@ -94,12 +97,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Every container, from their list. `new` were created before it was requested, and not seen yet.
     async fn containers(
         &self,
         connection: &EngineConnection,
         ours: Vec<ListedContainer>,
+        new: &SortedSet<ContainerId>,
     ) -> Result<Vec<Container>, EngineError> {
-        let (mut just_created, mut new) = (Vec::new(), Vec::new());
+        let (mut just_created, mut others) = (Vec::new(), Vec::new());
         {
             let mut cache = self.container_cache.borrow_mut();
             let listed = ours.iter().map(|it| (&it.id, ListedState { name: &it.name, state: &it.state }));
@@ -115,11 +120,12 @@ impl Engine {
                 }
                 match cache.take_created(&listed.id).and_then(|noted| created(&listed, noted)) {
                     Some(seen) => just_created.push(seen),
-                    None => new.push(listed),
+                    None => others.push(listed),
                 }
             }
+            cache.forget_created(new);
         }
-        let looked = stream::iter(new.into_iter().map(|it| self.details_or_less(connection, it))).buffer_unordered(AT_ONCE);
+        let looked = stream::iter(others.into_iter().map(|it| self.details_or_less(connection, it))).buffer_unordered(AT_ONCE);
         let looked: Vec<Option<Looked>> = looked.try_collect().await?;
         let mut looked: Vec<_> = looked.into_iter().flatten().chain(just_created).collect();
         self.log_outcomes(connection, &mut looked).await?;
@@ -129,15 +135,42 @@ impl Engine {
         Ok(all)
     }
 
+    /// Keeps containers that the agent has just created, as they are listed. Returns those that need no inspection and that
+    /// nothing has changed meanwhile.
+    pub(super) async fn keep_created(
+        &self,
+        connection: &EngineConnection,
+        listed: Vec<ListedContainer>,
+        new: &SortedSet<ContainerId>,
+    ) -> Result<Vec<Container>, EngineError> {
+        let mut looked: Vec<_> = {
+            let mut cache = self.container_cache.borrow_mut();
+            cache.begin_inspections(new.iter());
+            let looked = |it: ListedContainer| cache.take_created(&it.id).and_then(|noted| created(&it, noted));
+            let looked = listed.into_iter().filter_map(looked).collect();
+            cache.forget_created(new);
+            looked
+        };
+        self.log_outcomes(connection, &mut looked).await?;
+        let mut cache = self.container_cache.borrow_mut();
+        let keep = |mut it: Looked| {
+            let state = it.state.take()?;
+            let known = it.known(state);
+            let container = known.container.clone();
+            cache.keep(known).is_none().then_some(container)
+        };
+        Ok(looked.into_iter().filter_map(keep).collect())
+    }
+
     /// Caches what was inspected. Returns every container there is now.
     fn remember(&self, looked: Vec<Looked>) -> Vec<Container> {
         let mut seen = self.container_cache.borrow_mut();
         let mut others = Vec::new();
         seen.undescribed.retain(|id, _| looked.iter().any(|it| it.state.is_none() && it.container.id == *id));
-        for Looked { state, container, has_later_networks, stop_grace, .. } in looked {
-            match state {
-                Some(state) => others.extend(seen.keep(KnownContainer { state, has_later_networks, stop_grace, container })),
-                None => others.push(container),
+        for mut it in looked {
+            match it.state.take() {
+                Some(state) => others.extend(seen.keep(it.known(state))),
+                None => others.push(it.container),
             }
         }
         let ContainerCache { known, bases, .. } = &mut *seen;
@@ -266,6 +299,12 @@ impl Looked {
             has_later_networks: !encode::later(&listed.labels).is_empty(),
             stop_grace: decode::grace(seen),
         }
+    }
+
+    /// It was inspected, in this listed state.
+    fn known(self, state: String) -> KnownContainer {
+        let Self { container, has_later_networks, stop_grace, .. } = self;
+        KnownContainer { state, has_later_networks, stop_grace, container }
     }
 }
 

@@ -15,7 +15,8 @@ pub(in crate::linux::engine) const HELLO: &str = r#"{"Version":"20.10.24","ApiVe
 /// A status and a document. `None`: the engine hangs.
 pub(in crate::linux::engine) type Answer = Option<(u16, String)>;
 
-/// Runs `asks` against an engine that responds as the test says. A request is given as `GET /containers/json`.
+/// Runs `asks` against an engine that responds as the test says. A request is given as `GET /containers/json`, and one with
+/// filters as `GET /containers/json?filters`.
 pub(in crate::linux::engine) async fn asked_of<T>(answer: impl Fn(&str) -> Answer, asks: impl AsyncFnOnce(&Engine) -> T) -> T {
     asked_with_bodies_of(|asked, _| answer(asked), asks).await
 }
@@ -32,10 +33,13 @@ pub(in crate::linux::engine) async fn asked_with_bodies_of<T>(
         let asked = asked(&mut stream).await;
         let mut words = asked.split(' ');
         let (verb, path) = (words.next().unwrap(), words.next().unwrap());
-        let path = path.split('?').next().unwrap();
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let filters = if query.contains("filters=") { "?filters" } else { "" };
         let path = path.find("/v1.").map_or(path, |_| path[1..].find('/').map_or(path, |at| &path[1 + at..]));
         let sent = asked.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let Some((status, body)) = answer(&format!("{verb} {path}"), sent) else { return std::future::pending().await };
+        let Some((status, body)) = answer(&format!("{verb} {path}{filters}"), sent) else {
+            return std::future::pending().await;
+        };
         // These have no body, whatever the test says.
         let body = if matches!(status, 204 | 304) { "" } else { &body };
         let length = body.len();

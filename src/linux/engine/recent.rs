@@ -1,23 +1,30 @@
-//! Containers that the agent has just started. Each is inspected by itself, and the list of all is corrected instead of
-//! requested: a start changes nothing else in it.
+//! Containers that the agent has just created or started. Those that it created are listed by themselves, each that it started
+//! is inspected, and the list of all is corrected instead of requested: an engine may have a thousand foreign containers.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream, try_join};
+use serde_json::json;
 
 use crate::linux::engine::Engine;
 use crate::linux::engine::connection::EngineConnection;
+use crate::linux::engine::described::ListedContainer;
 use crate::linux::engine::errors::if_described;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::lists::ListKind;
 use crate::linux::engine::observe::AT_ONCE;
+use crate::linux::escaped;
 use crate::port::EngineError;
+use crate::sorted::{SortedSet, sort_by};
 use crate::state::{Container, ContainerId};
 
 impl Engine {
-    /// Inspects the containers that the agent has started since they were listed, and corrects the list. Where that does not
-    /// do, the list is requested again.
-    pub(super) async fn inspect_started(&self, connection: &EngineConnection) -> Result<(), EngineError> {
-        let started = self.container_cache.borrow().started();
-        if started.is_empty() {
+    /// Corrects the list of containers by those that the agent has created or started since they were listed. Where that does
+    /// not do, the list is requested again.
+    pub(super) async fn correct_containers(&self, connection: &EngineConnection) -> Result<(), EngineError> {
+        let (created, started) = {
+            let cache = self.container_cache.borrow();
+            (cache.created(), cache.started())
+        };
+        if created.is_empty() && started.is_empty() {
             return Ok(());
         }
         // A container that shares namespaces depends on when their owners were started.
@@ -26,6 +33,30 @@ impl Engine {
             self.lists.borrow_mut().forget(ListKind::Containers);
             return Ok(());
         }
+        try_join!(self.list_created(connection, &created), self.inspect_started(connection, started)).map(drop)
+    }
+
+    async fn list_created(&self, connection: &EngineConnection, created: &SortedSet<ContainerId>) -> Result<(), EngineError> {
+        if created.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = created.iter().map(|it| it.0.as_str()).collect();
+        let path = format!("/containers/json?all=true&filters={}", escaped(&json!({"id": ids}).to_string()));
+        let listed = self.list(connection, "list new containers", &path, |it| ListedContainer::new(&it)).await;
+        let listed = if_described(listed.map(Some))?.unwrap_or_default();
+        let seen = self.keep_created(connection, listed, created).await?;
+        let is_all = seen.len() == created.len() && seen.iter().all(|it| it.shares.is_empty());
+        let mut lists = self.lists.borrow_mut();
+        if let Some(all) = lists.containers.fresh().filter(|_| is_all) {
+            all.extend(seen);
+            sort_by(all, |a, b| a.id.cmp(&b.id));
+        } else {
+            lists.forget(ListKind::Containers);
+        }
+        Ok(())
+    }
+
+    async fn inspect_started(&self, connection: &EngineConnection, started: SortedSet<ContainerId>) -> Result<(), EngineError> {
         let inspected = started.into_iter().map(|it| self.inspect_started_one(connection, it));
         let inspected: Vec<_> = stream::iter(inspected).buffer_unordered(AT_ONCE).try_collect().await?;
         for (id, seen) in inspected {
@@ -76,21 +107,33 @@ mod tests {
     const CREATED: &str = "created";
     const RUNNING: &str = "running";
 
+    /// What an engine does that is asked to create a container.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Creation {
+        Succeeds,
+        /// It is created, and the engine does not answer.
+        Hangs,
+        /// It is created, and the engine lists it only with all the others.
+        SucceedsUnfiltered,
+    }
+
     /// An engine with one container of the agent, and what was requested of it.
     struct Lab {
         state: Cell<&'static str>,
         /// The state in its list: an engine may list a container as it was.
         listed: Cell<&'static str>,
         mode: &'static str,
-        /// Whether it is asked to create another one, and does not answer.
-        is_creating: Cell<bool>,
+        /// How it creates another one.
+        creation: Creation,
+        is_created: Cell<bool>,
         requested: RefCell<Vec<String>>,
     }
 
     impl Lab {
         fn new() -> Self {
             let (state, listed) = (Cell::new(CREATED), Cell::new(CREATED));
-            Self { state, listed, mode: "bridge", is_creating: Cell::new(false), requested: RefCell::default() }
+            let (creation, is_created) = (Creation::Succeeds, Cell::new(false));
+            Self { state, listed, mode: "bridge", creation, is_created, requested: RefCell::default() }
         }
 
         fn answer(&self, asked: &str) -> Option<(u16, String)> {
@@ -98,13 +141,19 @@ mod tests {
                 let labels = json!({"io.balena.supervised": "1", "io.balena.app-id": "1", "io.balena.service-name": id,
                     "io.boardkeeper.config": "hash"});
                 json!({"Id": id, "Names": [format!("/{id}_1_2_c")], "State": state, "Labels": labels,
+                    "ImageID": "sha256:1", "NetworkSettings": {"Networks": {}}, "Mounts": [],
                     "HostConfig": {"NetworkMode": self.mode}})
             };
             if asked.contains("/containers/") {
                 self.requested.borrow_mut().push(asked.to_owned());
             }
             Some(match asked {
-                "GET /containers/json" if self.is_creating.get() => {
+                "GET /containers/json?filters" if self.creation == Creation::SucceedsUnfiltered => {
+                    (500, r#"{"message":"invalid filter"}"#.to_owned())
+                }
+                "GET /containers/json?filters" if !self.is_created.get() => (200, "[]".to_owned()),
+                "GET /containers/json?filters" => (200, json!([container("b", CREATED)]).to_string()),
+                "GET /containers/json" if self.is_created.get() => {
                     (200, json!([container("a", self.listed.get()), container("b", CREATED)]).to_string())
                 }
                 "GET /containers/json" => (200, json!([container("a", self.listed.get())]).to_string()),
@@ -115,9 +164,10 @@ mod tests {
                 "GET /containers/b/json" => (200, json!({"Id": "b", "State": {"Status": CREATED}}).to_string()),
                 "POST /containers/a/start" if self.state.replace(RUNNING) == CREATED => (204, String::new()),
                 "POST /containers/a/start" => (304, String::new()),
+                "GET /images/app:1/json" => (200, json!({"Id": "sha256:1", "Config": {}}).to_string()),
                 "POST /containers/create" => {
-                    self.is_creating.set(true);
-                    return None;
+                    self.is_created.set(true);
+                    return (self.creation != Creation::Hangs).then(|| (201, json!({"Id": "b"}).to_string()));
                 }
                 other => empty(other),
             })
@@ -132,6 +182,22 @@ mod tests {
 
     fn start(id: &str) -> EngineAction {
         EngineAction::Start(ContainerRef { key: ServiceKey::new(AppId(1), id), id: ContainerId(id.into()) })
+    }
+
+    fn create() -> EngineAction {
+        EngineAction::Create(Arc::new(ContainerSpec {
+            key: ServiceKey::new(AppId(1), "b"),
+            app_uuid: "u".into(),
+            networks: SortedMap::new(),
+            service_id: 1,
+            name: "b_1_2_c".into(),
+            image: ImageRef::new("app:1"),
+            ports: SortedMap::new(),
+            owners: SortedMap::new(),
+            env_at_creation: SortedMap::new(),
+            config: ContainerConfig::default(),
+            hash: ConfigHash("hash".into()),
+        }))
     }
 
     fn event(id: &str, action: &str) -> EngineJson {
@@ -215,23 +281,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_container_that_is_being_created_is_neither_inspected_nor_news() {
-        let lab = Lab::new();
-        let create = EngineAction::Create(Arc::new(ContainerSpec {
-            key: ServiceKey::new(AppId(1), "b"),
-            app_uuid: "u".into(),
-            networks: SortedMap::new(),
-            service_id: 1,
-            name: "b_1_2_c".into(),
-            image: ImageRef::new("app:1"),
-            ports: SortedMap::new(),
-            owners: SortedMap::new(),
-            env_at_creation: SortedMap::new(),
-            config: ContainerConfig::default(),
-            hash: ConfigHash("hash".into()),
-        }));
+        let (lab, create) = (Lab { creation: Creation::Hangs, ..Lab::new() }, create());
         seen_once(&lab, async |engine| {
             let looks = async {
-                while !lab.is_creating.get() {
+                while !lab.is_created.get() {
                     tokio::task::yield_now().await;
                 }
                 assert!(!engine.concerns(&event("b", "create")), "its end has the engine observed");
@@ -246,6 +299,94 @@ mod tests {
             // It was given up, and may have been created.
             let (snapshot, requested) = lab.look(engine).await;
             assert_eq!((snapshot.containers.len(), requested.len()), (2, 2), "{requested:?}");
+        })
+        .await;
+    }
+
+    const ALL: &str = "GET /containers/json";
+    const NEW: &str = "GET /containers/json?filters";
+
+    #[tokio::test]
+    async fn after_a_creation_only_the_new_container_is_listed() {
+        let lab = Lab::new();
+        seen_once(&lab, async |engine| {
+            engine.execute(&create(), &|_| ()).await.unwrap();
+            assert!(!engine.concerns(&event("b", "create")), "it is listed anyway");
+            let (snapshot, requested) = lab.look(engine).await;
+            let seen: Vec<_> = snapshot.containers.iter().map(|it| (it.id.0.as_str(), it.phase)).collect();
+            assert_eq!(seen, [("a", ContainerPhase::Created), ("b", ContainerPhase::Created)]);
+            assert_eq!(requested, [NEW]);
+            assert!(!engine.concerns(&event("b", "create")), "it was seen");
+            assert_eq!(lab.look(engine).await, (snapshot, vec![]), "nothing has changed since");
+            assert!(engine.concerns(&event("b", "start")));
+            assert_eq!(lab.look(engine).await.1, [ALL, "GET /containers/b/json"]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_new_container_that_is_listed_with_all_is_not_inspected() {
+        let lab = Lab::new();
+        seen_once(&lab, async |engine| {
+            engine.execute(&create(), &|_| ()).await.unwrap();
+            engine.lists.borrow_mut().forget(ListKind::Containers);
+            assert_eq!(lab.look(engine).await.1, [ALL]);
+            assert_eq!(lab.look(engine).await.1, [""; 0]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn new_containers_that_cannot_be_listed_by_themselves_are_listed_with_all() {
+        let lab = Lab { creation: Creation::SucceedsUnfiltered, ..Lab::new() };
+        seen_once(&lab, async |engine| {
+            engine.execute(&create(), &|_| ()).await.unwrap();
+            let (snapshot, requested) = lab.look(engine).await;
+            assert_eq!((snapshot.containers.len(), &requested[..2]), (2, &[NEW.to_owned(), ALL.to_owned()][..]));
+            assert_eq!(lab.look(engine).await.1, [""; 0]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_new_container_that_is_gone_before_it_is_listed_is_not_looked_for_again() {
+        let lab = Lab::new();
+        seen_once(&lab, async |engine| {
+            engine.execute(&create(), &|_| ()).await.unwrap();
+            lab.is_created.set(false);
+            let (snapshot, requested) = lab.look(engine).await;
+            assert_eq!((snapshot.containers.len(), &requested[..]), (1, &[NEW.to_owned(), ALL.to_owned()][..]));
+            assert_eq!(lab.look(engine).await.1, [""; 0]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_happens_to_a_new_container_before_it_is_listed_has_all_listed() {
+        for action in ["start", "die", "destroy", "rename"] {
+            let lab = Lab::new();
+            seen_once(&lab, async |engine| {
+                engine.execute(&create(), &|_| ()).await.unwrap();
+                assert!(engine.concerns(&event("b", action)), "{action}");
+                assert_eq!(lab.look(engine).await.1[0], ALL, "{action}");
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_container_that_changes_while_it_is_listed_is_inspected() {
+        let lab = Lab::new();
+        seen_once(&lab, async |engine| {
+            engine.execute(&create(), &|_| ()).await.unwrap();
+            let changes = async {
+                while !lab.requested.borrow().iter().any(|it| it == NEW) {
+                    tokio::task::yield_now().await;
+                }
+                assert!(!engine.concerns(&event("b", "die")), "it is judged when the snapshot is complete");
+            };
+            tokio::join!(async { engine.observe().await.unwrap() }, changes);
+            assert_eq!(lab.look(engine).await.1, [ALL, "GET /containers/b/json"]);
         })
         .await;
     }
