@@ -258,9 +258,9 @@ impl port::Engine for Engine {
             self.lists.borrow_mut().forget_all();
         } else if let (EngineAction::Start(_), Some(container)) = (action, container) {
             container.has_started();
-            list.will_be_corrected();
-        } else if matches!(action, EngineAction::Create(_)) {
-            list.will_be_corrected();
+            list.needs_no_request();
+        } else if matches!(action, EngineAction::Create(_) | EngineAction::Kill(_) | EngineAction::Rename(..)) {
+            list.needs_no_request();
         }
         executed
     }

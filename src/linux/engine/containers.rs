@@ -203,14 +203,19 @@ impl Engine {
 
     pub(super) async fn kill(&self, which: &ContainerRef) -> Result<(), EngineError> {
         let what = format!("kill {}", which.key);
-        let Some(connection) = self.stop_by_signal(which, &what).await? else { return Ok(()) };
+        let Some(connection) = self.stop_by_signal(which, &what).await? else {
+            self.note_removed(&which.id, false);
+            return Ok(());
+        };
         let removed = self.within(CALL, async {
             match connection.docker.remove_container(&which.id.0, Some(removal())).await {
-                Err(error) if !is_so_already(&error) => found(&what, Err(error)).map(|_: Option<()>| ()),
-                Ok(()) | Err(_) => Ok(()),
+                Ok(()) => Ok(true),
+                Err(error) if is_so_already(&error) => Ok(false),
+                Err(error) => found(&what, Err(error)).map(|_: Option<()>| false),
             }
         });
-        removed.await
+        self.note_removed(&which.id, removed.await?);
+        Ok(())
     }
 
     /// Stops a container, within its own grace period. `None`: it is gone.
@@ -279,7 +284,9 @@ impl Engine {
 
     pub(super) async fn rename(&self, which: &ContainerRef, name: &str) -> Result<(), EngineError> {
         let connection = self.connection().await?;
-        self.give_name(&connection, which, name, &format!("rename {} to {name}", which.key)).await
+        self.give_name(&connection, which, name, &format!("rename {} to {name}", which.key)).await?;
+        self.note_renamed(&which.id, name);
+        Ok(())
     }
 
     pub(super) async fn retire(&self, which: &ContainerRef, name: &str) -> Result<(), EngineError> {

@@ -128,8 +128,9 @@ impl Engine {
                 }
                 let (container, action) = (ContainerId(id.to_owned()), event.text("/Action"));
                 let is_being_created = action == "create" && cache.is_creating(event.text("/Actor/Attributes/name"));
-                if is_being_created || cache.is_changing(&container) {
-                    // It is inspected when the agent's own action has ended.
+                let is_own_name = action == "rename" && cache.is_named(&container, event.text("/Actor/Attributes/name"));
+                if is_being_created || is_own_name || cache.is_changing(&container) {
+                    // What it is becomes known when the agent's own action has ended.
                     return false;
                 }
                 let is_ours = labels::supervised(&event.labels("/Actor/Attributes"));
@@ -145,10 +146,13 @@ impl Engine {
             }
             // Containers leave networks all the time. The agent's do when they are stopped, or when a user disconnects them.
             "network" if event.text("/Action") == "disconnect" => {
+                let container = ContainerId(event.text("/Actor/Attributes/container").to_owned());
+                if cache.is_changing(&container) {
+                    return false;
+                }
                 lists.forget(ListKind::Containers);
-                let container = event.text("/Actor/Attributes/container");
-                let ours = cache.knows(container);
-                cache.forget(&ContainerId(container.to_owned()));
+                let ours = cache.knows(&container.0);
+                cache.forget(&container);
                 ours
             }
             // A list has all that there is to know of them.

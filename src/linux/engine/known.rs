@@ -35,6 +35,10 @@ pub(super) struct ContainerCache {
     changing: SortedSet<ContainerId>,
     /// Containers that the agent has started, and that were not inspected since: what is known of them was true before.
     started: SortedSet<ContainerId>,
+    /// Containers that the agent is renaming, and their new names.
+    renaming: SortedSet<(ContainerId, String)>,
+    /// Containers that the agent has removed since all were listed. No other gets the id of one of them.
+    removed: SortedSet<ContainerId>,
     /// Containers of which events arrived while a snapshot is made, and their actions. `None`: none is made.
     events: Option<Vec<(ContainerId, String)>>,
 }
@@ -64,6 +68,8 @@ enum ChangedContainer {
     /// It is being created, with this name.
     Created(String),
     Changed(ContainerId),
+    /// It is being renamed, and nothing else is changed.
+    Renamed(ContainerId, String),
     /// It was started, and nothing else was changed.
     Started(ContainerId),
 }
@@ -93,6 +99,7 @@ impl ContainerCache {
     /// that an action is changing stays as it was before: it is inspected when the action has ended.
     pub(super) fn follow_list(&mut self, listed: &SortedMap<&ContainerId, ListedState<'_>>) {
         let started = mem::take(&mut self.started);
+        self.removed.clear();
         self.known.retain(|id, it| {
             listed.get(id).is_some_and(|now| now.state == it.state && !started.contains(id) || self.changing.contains(id))
         });
@@ -181,9 +188,20 @@ impl ContainerCache {
         (known.container.phase == ContainerPhase::Running).then_some(known.stop_grace)
     }
 
-    /// Whether an action of the agent is changing a container. Its end has the engine observed again.
+    /// Notes that the agent has removed a container.
+    pub(super) fn note_removed(&mut self, id: ContainerId) {
+        self.removed.insert(id);
+    }
+
+    /// Whether an action of the agent is changing a container, or has removed it. The end of that has the engine observed
+    /// again.
     pub(super) fn is_changing(&self, id: &ContainerId) -> bool {
-        self.changing.contains(id)
+        self.changing.contains(id) || self.removed.contains(id)
+    }
+
+    /// Whether a container has this name, or is being renamed so by the agent.
+    pub(super) fn is_named(&self, id: &ContainerId, name: &str) -> bool {
+        self.name(id) == Some(name) || self.renaming.iter().any(|it| it.0 == *id && it.1 == name)
     }
 
     /// Whether the agent is creating a container of this name. The end of that has the engine observed again.
@@ -263,11 +281,13 @@ impl Engine {
             | EngineAction::Restart(which)
             | EngineAction::Retire(which, _)
             | EngineAction::Connect(which, _) => ChangedContainer::Changed(which.id.clone()),
+            EngineAction::Rename(which, name) => ChangedContainer::Renamed(which.id.clone(), name.clone()),
             _ => return None,
         };
         let mut cache = self.container_cache.borrow_mut();
         match &of {
             ChangedContainer::Created(name) => cache.creating.insert(name.clone()),
+            ChangedContainer::Renamed(id, name) => cache.renaming.insert((id.clone(), name.clone())),
             ChangedContainer::Changed(id) | ChangedContainer::Started(id) => cache.changing.insert(id.clone()),
         };
         Some(ContainerChange { engine: self, of })
@@ -315,6 +335,9 @@ impl Drop for ContainerChange<'_> {
             ChangedContainer::Changed(id) => {
                 cache.changing.remove(id);
                 cache.forget(id);
+            }
+            ChangedContainer::Renamed(id, name) => {
+                cache.renaming.remove(&(id.clone(), name.clone()));
             }
             ChangedContainer::Started(id) => {
                 cache.changing.remove(id);

@@ -86,6 +86,12 @@ impl<T> CachedList<T> {
         self.known.as_mut().filter(|(at, _)| at.elapsed() < FRESH_FOR).map(|(_, list)| list)
     }
 
+    /// The list, to correct it by what the agent has just changed. What is being requested may be as it was before.
+    pub(super) fn correct(&mut self) -> Option<&mut T> {
+        self.changes = self.changes.wrapping_add(1);
+        self.known.as_mut().map(|(_, list)| list)
+    }
+
     /// The list as it was last requested, if nothing is known to have changed it since.
     pub(super) fn known(&self) -> Option<&T> {
         self.known.as_ref().map(|(_, list)| list)
@@ -180,8 +186,8 @@ pub(super) struct ListChange<'a> {
 }
 
 impl ListChange<'_> {
-    /// The change has ended, and the list will be corrected.
-    pub(super) fn will_be_corrected(mut self) {
+    /// The change has ended, and the list was or will be corrected.
+    pub(super) fn needs_no_request(mut self) {
         self.is_forgotten = false;
     }
 }
