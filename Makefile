@@ -14,7 +14,7 @@ HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
 SIM = cargo test --locked --workspace --profile sim --test sim
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access metrics engine cloud browser open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access metrics engine cloud browser open-balena clients bus power boards hostile fuzz fuzz-min schema bench layout deny doc \
 	size release arm-test deb package-test image-test torture picture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C; AGENT=file for another build
@@ -133,6 +133,10 @@ bench: ## measure; the figures are kept in target/bench.txt; COMPARE=commit meas
 	$(if $(COMPARE),tests/bench/other.sh $(COMPARE))
 	ONLY="$(ONLY)" $(if $(COMPARE),COMPARE=$(COMPARE) COMPARE_AGENT=$(CURDIR)/target/compare/boardkeeper) $(INSIDE) cargo bench --locked --bench agent
 	$(if $(ONLY),,$(INSIDE) tests/bench/cloud.sh $(CURDIR)/target/release/boardkeeper)
+
+layout: ## what an idle device runs, as qemu sees it, into packaging/layout.txt: releases have it side by side
+	@$(LAB)/install.sh rust engine bus busybox tools arm
+	$(LAB)/layout.sh
 
 deny: ## licences, duplicates and advisories of what we depend on; CHECKS="bans licenses sources" where GitHub is not reached
 	@$(LAB)/install.sh rust deny

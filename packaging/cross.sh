@@ -94,8 +94,12 @@ prepare() {
 enter() {
   local upper flags=
   upper=$(tr a-z- A-Z_ <<< "$1")
-  # A binary that aborts on a panic never unwinds: its tables are an eighth of it. Tests unwind.
-  [ "$2" != zigbuild ] || flags="-C force-unwind-tables=no "
+  # A binary that aborts on a panic never unwinds: its tables are an eighth of it. Tests unwind. What runs in it stands together.
+  if [ "$2" = zigbuild ]; then
+    flags="-C force-unwind-tables=no -C linker=$here/packaging/linker.sh "
+    LINKED_TARGET=$upper LINKED_BY=$(echo "$cache"/venv/lib/python3*/site-packages/ziglang/zig)
+    export LINKED_TARGET LINKED_BY
+  fi
   # These binaries are loaded at one place, so code for any place only makes them larger. Thumb-2 takes two thirds of the room; a
   # Pi Zero has none. (LLVM's outliner would make its binary half a megabyte smaller, and it crashes with it: tests/lab/arm.sh.)
   case $1 in
