@@ -96,7 +96,8 @@ enter() {
   upper=$(tr a-z- A-Z_ <<< "$1")
   # A binary that aborts on a panic never unwinds: its tables are an eighth of it. Tests unwind. What runs in it stands together.
   if [ "$2" = zigbuild ]; then
-    flags="-C force-unwind-tables=no -C linker=$here/packaging/linker.sh "
+    # Older compilers give functions names without their types.
+    flags="-C force-unwind-tables=no -C symbol-mangling-version=v0 -C linker=$here/packaging/linker.sh "
     LINKED_TARGET=$upper LINKED_BY=$(echo "$cache"/venv/lib/python3*/site-packages/ziglang/zig)
     export LINKED_TARGET LINKED_BY
   fi
