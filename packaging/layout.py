@@ -67,10 +67,11 @@ def order(objects):
         if line[:1] not in ("#", "["):
             parts |= {it: part for it in line.split()}
     names = readable(functions(objects))
-    placed = {name: 1 if name.startswith(OUTLINED) else parts.get(number(it)) for name, it in names.items()}
-    found = parts.keys() & {number(it) for it in names.values()}
+    numbers = {name: number(it) for name, it in names.items()}
+    found = parts.keys() & set(numbers.values())
     if len(found) < LEAST * len(parts):
         sys.exit(f"layout.py: {len(found)} of the {len(parts)} functions in {LAYOUT} are here; `make layout` makes it anew")
+    placed = {name: 1 if name.startswith(OUTLINED) else parts.get(it) for name, it in numbers.items()}
     modules = {module(names[name]) for name, it in placed.items() if it}
     for name, it in names.items():
         if not placed[name] and module(it) in modules:

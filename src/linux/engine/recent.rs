@@ -68,7 +68,7 @@ impl Engine {
         let listed = self.list(connection, "list new containers", &path, |it| ListedContainer::new(&it)).await;
         let listed = if_described(listed.map(Some))?.unwrap_or_default();
         let seen = self.keep_created(connection, listed, created).await?;
-        let is_all = seen.len() == created.len() && seen.iter().all(|it| it.shares.is_empty());
+        let is_all = seen.len() == created.len() && are_independent(&seen);
         let mut lists = self.lists.borrow_mut();
         if let Some(all) = lists.containers.fresh().filter(|_| is_all) {
             all.extend(seen);

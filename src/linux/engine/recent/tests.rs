@@ -86,6 +86,18 @@ impl Lab {
         })
     }
 
+    /// One whose container runs.
+    fn running() -> Self {
+        Self { state: Cell::new(RUNNING), listed: Cell::new(RUNNING), ..Self::new() }
+    }
+
+    /// Waits until this was requested.
+    async fn until_requested(&self, what: &str) {
+        while !self.requested.borrow().iter().any(|it| it == what) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// A snapshot, and what was requested of containers for it.
     async fn look(&self, engine: &Engine) -> (EngineSnapshot, Vec<String>) {
         self.requested.take();
@@ -301,9 +313,7 @@ async fn a_new_container_that_changes_while_it_is_listed_is_inspected() {
     seen_once(&lab, async |engine| {
         engine.execute(&create(), &|_| ()).await.unwrap();
         let changes = async {
-            while !lab.requested.borrow().iter().any(|it| it == NEW) {
-                tokio::task::yield_now().await;
-            }
+            lab.until_requested(NEW).await;
             assert!(!engine.concerns(&event("b", "die")), "it is judged when the snapshot is complete");
         };
         tokio::join!(async { engine.observe().await.unwrap() }, changes);
@@ -321,9 +331,7 @@ async fn after_a_container_was_renamed_no_list_is_requested() {
             engine.execute(&rename, &|_| ()).await.unwrap();
         };
         let told = async {
-            while !lab.requested.borrow().iter().any(|it| it == "POST /containers/a/rename") {
-                tokio::task::yield_now().await;
-            }
+            lab.until_requested("POST /containers/a/rename").await;
             assert!(!engine.concerns(&event_of("a", "rename", "a_1_3_d")), "the agent does it");
         };
         tokio::join!(renamed, told);
@@ -338,7 +346,7 @@ async fn after_a_container_was_renamed_no_list_is_requested() {
 
 #[tokio::test]
 async fn after_a_container_was_removed_no_list_is_requested() {
-    let lab = Lab { listed: Cell::new(RUNNING), state: Cell::new(RUNNING), ..Lab::new() };
+    let lab = Lab::running();
     seen_once(&lab, async |engine| {
         engine.execute(&EngineAction::Kill(which("a")), &|_| ()).await.unwrap();
         let (snapshot, requested) = lab.look(engine).await;
@@ -355,7 +363,7 @@ async fn after_a_container_was_removed_no_list_is_requested() {
 #[tokio::test]
 async fn a_container_that_may_be_there_still_has_all_listed() {
     for (code, why) in [(404, "No such container"), (409, "removal of container a is already in progress")] {
-        let lab = Lab { listed: Cell::new(RUNNING), state: Cell::new(RUNNING), removal: (code, why), ..Lab::new() };
+        let lab = Lab { removal: (code, why), ..Lab::running() };
         seen_once(&lab, async |engine| {
             engine.execute(&EngineAction::Kill(which("a")), &|_| ()).await.unwrap();
             assert_eq!(lab.look(engine).await.1[0], ALL, "{why}");
@@ -367,7 +375,7 @@ async fn a_container_that_may_be_there_still_has_all_listed() {
 
 #[tokio::test]
 async fn what_shares_the_namespaces_of_a_removed_container_has_all_listed() {
-    let lab = Lab { mode: "container:a", listed: Cell::new(RUNNING), state: Cell::new(RUNNING), ..Lab::new() };
+    let lab = Lab { mode: "container:a", ..Lab::running() };
     seen_once(&lab, async |engine| {
         engine.execute(&EngineAction::Kill(which("a")), &|_| ()).await.unwrap();
         assert_eq!(lab.look(engine).await.1[0], ALL);
@@ -377,15 +385,13 @@ async fn what_shares_the_namespaces_of_a_removed_container_has_all_listed() {
 
 #[tokio::test]
 async fn a_container_that_was_removed_while_all_were_listed_is_gone() {
-    let lab = Lab { listed: Cell::new(RUNNING), state: Cell::new(RUNNING), ..Lab::new() };
+    let lab = Lab::running();
     seen_once(&lab, async |engine| {
         engine.lists.borrow_mut().forget(ListKind::Containers);
         engine.container_cache.borrow_mut().forget_all();
         let removed = async {
             // The list was answered, and the container is inspected.
-            while !lab.requested.borrow().iter().any(|it| it == "GET /containers/a/json") {
-                tokio::task::yield_now().await;
-            }
+            lab.until_requested("GET /containers/a/json").await;
             engine.note_removed(&ContainerId("a".into()), true);
         };
         tokio::join!(async { engine.observe().await.unwrap() }, removed);
