@@ -14,7 +14,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::sorted::{SortedMap, sort_by};
+use crate::sorted::SortedMap;
 use crate::state::utc::utc;
 
 /// The label of a service that says when an update may disturb it.
@@ -140,24 +140,21 @@ impl UpdateWindow {
                 None => (),
             }
         }
-        state_of(ranges, now).unwrap_or_else(|| WindowState::Closed(unknown.map_or(Opening::NotSoon, Opening::ZoneUnknown)))
+        state_of(&ranges, now).unwrap_or_else(|| WindowState::Closed(unknown.map_or(Opening::NotSoon, Opening::ZoneUnknown)))
     }
 }
 
 /// Whether one of these ranges is open, or when the next one opens.
-fn state_of(mut ranges: Vec<OpenRange>, now: i64) -> Option<WindowState> {
-    sort_by(&mut ranges, |a, b| a.begins.cmp(&b.begins));
+fn state_of(ranges: &[OpenRange], now: i64) -> Option<WindowState> {
     let mut closes = None;
-    for range in &ranges {
-        // One that begins where another ends continues it.
-        if range.begins <= closes.unwrap_or(now) && range.ends > now {
-            closes = closes.max(Some(range.ends));
-        }
+    // One that begins where another ends continues it.
+    while let Some(later) = ranges.iter().filter(|it| it.contains(closes.unwrap_or(now))).map(|it| it.ends).max() {
+        closes = Some(later);
     }
     if closes.is_some() {
         return Some(WindowState::Open(closes));
     }
-    let next = ranges.iter().find(|it| it.begins > now)?;
+    let next = ranges.iter().filter(|it| it.begins > now).min_by_key(|it| it.begins)?;
     Some(WindowState::Closed(Opening::At { secs: next.begins, offset: next.offset }))
 }
 
@@ -167,6 +164,13 @@ struct OpenRange {
     begins: i64,
     ends: i64,
     offset: i64,
+}
+
+impl OpenRange {
+    /// Whether this instant is within it.
+    fn contains(&self, at: i64) -> bool {
+        self.begins <= at && self.ends > at
+    }
 }
 
 impl WeeklyTime {

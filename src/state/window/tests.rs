@@ -67,6 +67,9 @@ fn of_several_rules_each_counts_and_those_that_touch_are_one() {
     let window = "02:00-04:00; 04:00-05:00; 20:00-22:00";
     assert_eq!(state(window, at(3), None), WindowState::Open(Some(at(5))));
     assert_eq!(state(window, at(6), None), opens(at(20), 0));
+    let in_no_order = "20:00-22:00; 04:00-05:00; 04:30-04:40; 02:00-04:00";
+    assert_eq!(state(in_no_order, at(3), None), WindowState::Open(Some(at(5))));
+    assert_eq!(state(in_no_order, at(6), None), opens(at(20), 0));
     assert_eq!(state("00:00-24:00", at(6), None), WindowState::Open(Some(at(6) + 16 * DAY)));
 }
 
