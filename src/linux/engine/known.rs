@@ -29,14 +29,10 @@ pub(super) struct ContainerCache {
     pub(super) owners: SortedSet<String>,
     /// What is known of containers that the agent created, and that were not seen yet.
     created: SortedMap<ContainerId, EngineJson>,
-    /// Names of containers that the agent is creating.
-    creating: SortedSet<String>,
-    /// Containers that an action of the agent is changing.
-    changing: SortedSet<ContainerId>,
+    /// What actions of the agent are changing.
+    changing: Vec<ChangedContainer>,
     /// Containers that the agent has started, and that were not inspected since: what is known of them was true before.
     started: SortedSet<ContainerId>,
-    /// Containers that the agent is renaming, and their new names.
-    renaming: SortedSet<(ContainerId, String)>,
     /// Containers that the agent has removed since all were listed. No other gets the id of one of them.
     removed: SortedSet<ContainerId>,
     /// Containers of which events arrived while a snapshot is made, and their actions. `None`: none is made.
@@ -60,18 +56,18 @@ pub(super) struct EventsHeldBack<'a>(&'a Engine);
 pub(super) struct ContainerChange<'a> {
     engine: &'a Engine,
     of: ChangedContainer,
+    /// The action has started the container, and that is all that it has changed.
+    is_start: bool,
 }
 
 /// The container that an action changes.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum ChangedContainer {
     /// It is being created, with this name.
     Created(String),
     Changed(ContainerId),
     /// It is being renamed, and nothing else is changed.
     Renamed(ContainerId, String),
-    /// It was started, and nothing else was changed.
-    Started(ContainerId),
 }
 
 /// A container that was inspected.
@@ -98,10 +94,12 @@ impl ContainerCache {
     /// Follows the names of containers, and forgets those that are not listed any more, or are listed in another state. One
     /// that an action is changing stays as it was before: it is inspected when the action has ended.
     pub(super) fn follow_list(&mut self, listed: &SortedMap<&ContainerId, ListedState<'_>>) {
+        let Self { changing, known, .. } = self;
         let started = mem::take(&mut self.started);
         self.removed.clear();
-        self.known.retain(|id, it| {
-            listed.get(id).is_some_and(|now| now.state == it.state && !started.contains(id) || self.changing.contains(id))
+        known.retain(|id, it| {
+            let is_as_it_was = |now: &ListedState<'_>| now.state == it.state && !started.contains(id);
+            listed.get(id).is_some_and(|now| is_as_it_was(now) || is_changed(changing, id))
         });
         for (id, it) in &mut self.known {
             if let Some(now) = listed.get(id) {
@@ -196,17 +194,18 @@ impl ContainerCache {
     /// Whether an action of the agent is changing a container, or has removed it. The end of that has the engine observed
     /// again.
     pub(super) fn is_changing(&self, id: &ContainerId) -> bool {
-        self.changing.contains(id) || self.removed.contains(id)
+        is_changed(&self.changing, id) || self.removed.contains(id)
     }
 
     /// Whether a container has this name, or is being renamed so by the agent.
     pub(super) fn is_named(&self, id: &ContainerId, name: &str) -> bool {
-        self.name(id) == Some(name) || self.renaming.iter().any(|it| it.0 == *id && it.1 == name)
+        let is_renamed = |it: &_| matches!(it, ChangedContainer::Renamed(of, new) if of == id && new == name);
+        self.name(id) == Some(name) || self.changing.iter().any(is_renamed)
     }
 
     /// Whether the agent is creating a container of this name. The end of that has the engine observed again.
     pub(super) fn is_creating(&self, name: &str) -> bool {
-        self.creating.contains(name)
+        self.changing.iter().any(|it| matches!(it, ChangedContainer::Created(new) if new == name))
     }
 
     /// Keeps an event for the end of the snapshot that is being made. False: none is being made.
@@ -284,22 +283,15 @@ impl Engine {
             EngineAction::Rename(which, name) => ChangedContainer::Renamed(which.id.clone(), name.clone()),
             _ => return None,
         };
-        let mut cache = self.container_cache.borrow_mut();
-        match &of {
-            ChangedContainer::Created(name) => cache.creating.insert(name.clone()),
-            ChangedContainer::Renamed(id, name) => cache.renaming.insert((id.clone(), name.clone())),
-            ChangedContainer::Changed(id) | ChangedContainer::Started(id) => cache.changing.insert(id.clone()),
-        };
-        Some(ContainerChange { engine: self, of })
+        self.container_cache.borrow_mut().changing.push(of.clone());
+        Some(ContainerChange { engine: self, of, is_start: false })
     }
 }
 
 impl ContainerChange<'_> {
     /// The action has started the container, and that is all that it has changed.
     pub(super) fn has_started(mut self) {
-        if let ChangedContainer::Changed(id) = &self.of {
-            self.of = ChangedContainer::Started(id.clone());
-        }
+        self.is_start = true;
     }
 }
 
@@ -328,23 +320,21 @@ impl Drop for EventsHeldBack<'_> {
 impl Drop for ContainerChange<'_> {
     fn drop(&mut self) {
         let mut cache = self.engine.container_cache.borrow_mut();
-        match &self.of {
-            ChangedContainer::Created(name) => {
-                cache.creating.remove(name);
-            }
-            ChangedContainer::Changed(id) => {
-                cache.changing.remove(id);
-                cache.forget(id);
-            }
-            ChangedContainer::Renamed(id, name) => {
-                cache.renaming.remove(&(id.clone(), name.clone()));
-            }
-            ChangedContainer::Started(id) => {
-                cache.changing.remove(id);
-                cache.started.insert(id.clone());
-            }
+        if let Some(place) = cache.changing.iter().position(|it| *it == self.of) {
+            cache.changing.remove(place);
+        }
+        let ChangedContainer::Changed(id) = &self.of else { return };
+        if self.is_start {
+            cache.started.insert(id.clone());
+        } else {
+            cache.forget(id);
         }
     }
+}
+
+/// Whether one of these changes more of the container than its name.
+fn is_changed(changing: &[ChangedContainer], id: &ContainerId) -> bool {
+    changing.iter().any(|it| matches!(it, ChangedContainer::Changed(of) if of == id))
 }
 
 #[cfg(test)]
