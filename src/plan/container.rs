@@ -25,7 +25,10 @@ pub(super) fn is_fresh(
     container: &Container,
     changed: &ChangedNetworks,
 ) -> bool {
-    !input.overrides.recreate.contains(&container.id)
+    // One that is not to be started, as its job is done, needs no network.
+    let is_stranded = needs_start(input, container) && input.is_stranded(app, service, container);
+    !is_stranded
+        && !input.overrides.recreate.contains(&container.id)
         && !changed.affects(service)
         && input.is_as_wanted(container, service)
         && !input.ports.offers_another(container)

@@ -192,8 +192,9 @@ impl<'a> PlanInput<'a> {
         Some(format!("network {name}, whose driver {driver} is tried first"))
     }
 
-    /// An app's network, or `supervisor0`. If several match, prefer one that a container is attached to, for it cannot be
-    /// removed; then one with the name that current supervisors use; then the oldest, as engines list them by age.
+    /// An app's network, or `supervisor0`. If several match, prefer one that a live container is attached to, for it cannot be
+    /// removed; then one that any container is on, for an engine starts none whose network is gone; then one with the name that
+    /// current supervisors use; then the oldest, as engines list them by age.
     pub(super) fn network(self, app: &App, name: &str) -> Option<&'a Network> {
         if name == SUPERVISOR_NETWORK { self.supervisor_network() } else { self.network_of_app(app, name) }
     }
@@ -202,7 +203,8 @@ impl<'a> PlanInput<'a> {
     pub(super) fn network_of_app(self, app: &App, name: &str) -> Option<&'a Network> {
         let [current_name, older_name] = app.engine_network_names(name);
         let could_be = |it: &&Network| it.app == Some(app.id) && (it.name == current_name || it.name == older_name);
-        self.current.networks.iter().filter(could_be).min_by_key(|it| (!self.is_attached_to(it), it.name != current_name))
+        let rank = |it: &&Network| (!self.is_attached_to(it), !self.has_any_on(it), it.name != current_name);
+        self.current.networks.iter().filter(could_be).min_by_key(rank)
     }
 
     /// The network on which services reach the API.
@@ -216,14 +218,26 @@ impl<'a> PlanInput<'a> {
         match self.network(app, name) {
             Some(network) => network.name.clone(),
             None if name == SUPERVISOR_NETWORK => name.to_owned(),
-            None => app.engine_network_name(name),
+            None => self.new_network_name(app, name),
         }
+    }
+
+    /// The engine's name that a network of an app is created with: the one that its containers know. They cannot leave a
+    /// network that is gone, but can have another of the same name instead.
+    pub(super) fn new_network_name(self, app: &App, name: &str) -> String {
+        let [current_name, older_name] = app.engine_network_names(name);
+        let is_known = |name: &String| self.containers_of(app.id).any(|it| it.networks.iter().flatten().any(|it| it.0 == name));
+        if is_known(&older_name) && !is_known(&current_name) { older_name } else { current_name }
     }
 
     /// Whether a live container of ours is attached to a network: engines do not remove such a network.
     pub(super) fn is_attached_to(self, network: &Network) -> bool {
-        let holds = |it: &Container| it.networks.iter().flatten().any(|(name, id)| *name == network.name && *id == network.id);
-        self.current.containers.iter().any(|it| it.phase.is_alive() && holds(it))
+        self.current.containers.iter().any(|it| it.phase.is_alive() && is_on(it, network))
+    }
+
+    /// Whether a container of ours is on a network, be it alive or not.
+    pub(super) fn has_any_on(self, network: &Network) -> bool {
+        self.current.containers.iter().any(|it| is_on(it, network))
     }
 
     /// Whether there is another network of the same name, which engines then call ambiguous.
@@ -265,6 +279,23 @@ impl<'a> PlanInput<'a> {
         all
     }
 
+    /// The network of its service that a container was on and that is gone: no engine starts it before there is another in its
+    /// place.
+    pub(super) fn gone_network(self, app: &App, service: &Service, container: &Container) -> Option<String> {
+        let is_gone = |name: &&String| self.network(app, name).is_none() && !names_it_is_on(app, name, container).is_empty();
+        service.config.networks.keys().find(is_gone).cloned()
+    }
+
+    /// Whether a container was on a network that is gone, while the app has another of another name. An engine looks for the
+    /// name that the container was created with.
+    pub(super) fn is_stranded(self, app: &App, service: &Service, container: &Container) -> bool {
+        let exists = |name: &String| self.current.networks.iter().any(|it| it.name == *name);
+        let is_gone = |name: &String| {
+            self.network(app, name).is_some() && names_it_is_on(app, name, container).iter().any(|it| !exists(it))
+        };
+        !container.phase.is_alive() && service.config.networks.keys().any(is_gone)
+    }
+
     /// The first network or volume of a service that is missing, or that differs from the target.
     pub(super) fn first_missing(self, app: &App, service: &Service, changed: &ChangedNetworks) -> Option<String> {
         let network = service.config.networks.keys().find(|it| changed.networks.contains(*it));
@@ -292,6 +323,16 @@ impl<'a> PlanInput<'a> {
     pub(super) fn is_wanted_running(self, key: &ServiceKey, service: &Service) -> bool {
         service.running && !self.overrides.stopped.contains(key)
     }
+}
+
+/// The names on the engine of an app's network, or of `supervisor0`, that a container is on.
+fn names_it_is_on(app: &App, name: &str, container: &Container) -> Vec<String> {
+    let names = if name == SUPERVISOR_NETWORK { vec![name.to_owned()] } else { app.engine_network_names(name).to_vec() };
+    names.into_iter().filter(|it| container.networks.iter().flatten().any(|on| on.0 == it)).collect()
+}
+
+fn is_on(container: &Container, network: &Network) -> bool {
+    container.networks.iter().flatten().any(|(name, id)| *name == network.name && *id == network.id)
 }
 
 /// Networks of an app, by their name in the document, that must be recreated.

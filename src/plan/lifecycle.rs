@@ -71,10 +71,12 @@ pub(super) fn maintain(draft: &mut AppPlan<'_>, app: &App, service: &Service, co
         stop(draft, container);
     } else if data::must_stop(draft, container) && container.phase.is_alive() {
         data::stop_for_copy(draft, container);
-    } else if connections.is_empty() {
-        start(draft, app, service, container);
-    } else {
+    } else if !connections.is_empty() {
         connect(draft, container, connections);
+    } else if let Some(network) = draft.input.gone_network(app, service, container).filter(|_| !container.phase.is_alive()) {
+        draft.wait(Waiting::Resource(container.key.clone(), format!("network {network}")));
+    } else {
+        start(draft, app, service, container);
     }
 }
 

@@ -42,7 +42,7 @@ fn propose_networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetwork
             // The trial network may hold what the network itself needs: the host's interface, a subnet.
             None if trial.is_some() => remove_trial(draft, trial),
             None => {
-                let (id, app_id, name) = (NetworkId::default(), Some(app.id), app.engine_network_name(name));
+                let (id, app_id, name) = (NetworkId::default(), Some(app.id), input.new_network_name(app, name));
                 let network = Network { id, name, app: app_id, config: config.clone() };
                 draft.propose_action(Precondition::Always, EngineAction::CreateNetwork(network));
             }
@@ -64,10 +64,10 @@ fn propose_networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetwork
     let others = input.current.networks.iter().filter(|it| it.app == Some(app.id) && !kept.contains(it));
     let others = others.filter(|it| !trials.contains(it) || changed.networks.is_empty());
     for existing in others.filter(|it| !input.is_attached_to(it)) {
-        // Containers of the previous release may still be on it. A second network of the same name is in the way of every
-        // release.
+        // Containers of the previous release may still be on it, and an engine starts none whose network is gone. A second
+        // network of the same name is in the way of every release.
         let is_twin = kept.iter().any(|it| it.name == existing.name);
-        if is_twin || all_as_wanted(draft, app) {
+        if is_twin || all_as_wanted(draft, app) && !input.has_any_on(existing) {
             draft.propose_action(Precondition::Always, remove(existing));
         }
     }

@@ -193,8 +193,8 @@ fn maintain_until_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, containe
         stop(draft, container);
     } else if draft.input.overrides.recreate.contains(&container.id) {
         draft.propose_action(Precondition::Locked, EngineAction::Restart(ref_of(container)));
-    } else if data::is_left_alone(draft, container) {
-        // Something else is waited for already.
+    } else if data::is_left_alone(draft, container) || draft.input.is_stranded(old.app, old.service, container) {
+        // Something else is waited for already, or no engine starts it.
     } else if !old.service.requires_reboot && needs_start(draft.input, container) {
         match unmet_meanwhile(draft.input, old) {
             Some(other) => draft.wait(Waiting::Dependency(old.key.clone(), other)),

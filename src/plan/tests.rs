@@ -15,6 +15,7 @@ mod laws;
 mod leases;
 mod local_mode;
 pub(crate) mod model;
+mod networks;
 mod on_its_way;
 mod ports;
 mod same;

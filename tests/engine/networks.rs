@@ -97,6 +97,48 @@ fn an_app_whose_network_was_pruned_while_it_was_stopped_starts_again() {
     assert_eq!(lab.the("main").id, before, "the container is the same");
 }
 
+/// It was created on the network that an older supervisor made, and now there is one of the current name, which no container
+/// is on. Engines from 25 on start a container only while there is a network of the name that it was created with.
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_container_that_does_not_run_keeps_the_network_that_it_is_on() {
+    let lab = Lab::enter();
+    let app = one(&lab, 912);
+    create_network(&lab, &app, "912_default");
+    let mut agent = Agent::with(&lab, &app);
+    let (container, before) = (lab.the("main").id, networks(&lab, &app));
+    agent.kill();
+    lab.docker(&["stop", "-t", "0", &container]);
+    create_network(&lab, &app, &format!("{}_default", app.uuid()));
+    agent.start();
+    agent.arrives(&app);
+    until(PATIENCE, "the other network is gone", || networks(&lab, &app) == before);
+    assert_eq!((attached(&lab, "main"), lab.the("main").id), (before, container));
+}
+
+/// Another program moved one container to a network of the current name, and removed that of the other, which did not run.
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_container_whose_network_is_gone_is_made_anew_on_the_one_that_others_are_on() {
+    let lab = Lab::enter();
+    let services = ["main", "side"].map(|it| Service::new(it, &lab.image("1")));
+    let app = App::new(913, "c1", services.into());
+    create_network(&lab, &app, "913_default");
+    let mut agent = Agent::with(&lab, &app);
+    let [main, side] = ["main", "side"].map(|it| lab.the(it).id);
+    agent.kill();
+    lab.docker(&["stop", "-t", "0", &main]);
+    let name = format!("{}_default", app.uuid());
+    create_network(&lab, &app, &name);
+    lab.docker(&["network", "connect", &name, &side]);
+    lab.docker(&["network", "disconnect", "913_default", &side]);
+    lab.docker(&["network", "rm", "913_default"]);
+    agent.start();
+    agent.arrives(&app);
+    assert_eq!(attached(&lab, "main"), networks(&lab, &app));
+    assert_eq!(lab.the("side").id, side, "the other container is the same");
+}
+
 #[test]
 #[ignore = "needs `make engine`"]
 fn a_network_that_a_user_created_anew_is_the_one_that_is_used() {

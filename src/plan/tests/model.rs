@@ -96,7 +96,10 @@ fn apply_action(current: &mut Current, action: &EngineAction) {
         EngineAction::Create(spec) => create(current, spec),
         EngineAction::Start(which) | EngineAction::Restart(which) => {
             let now = EngineTime(current.now_secs * 1_000_000_000);
+            let networks = current.networks.clone();
             let it = container(current, &which.id);
+            let exists = |(name, id): (&String, &NetworkId)| networks.iter().any(|it| it.name == *name && it.id == *id);
+            assert!(it.networks.iter().flatten().all(exists), "a network of {} is gone", it.name);
             it.phase = ContainerPhase::Running;
             // Only containers of the stories about start times have one.
             it.started = it.started.map(|_| now);
@@ -112,7 +115,7 @@ fn apply_action(current: &mut Current, action: &EngineAction) {
             assert_eq!(container(current, &which.id).phase, ContainerPhase::Running, "a hook in {which:?}");
             current.hooks.insert((which.id.clone(), run.wanted.clone()), HookOutcome::Done);
         }
-        EngineAction::CreateNetwork(network) => current.networks.push(network.clone()),
+        EngineAction::CreateNetwork(it) => current.networks.push(Network { id: network(&it.name).id, ..it.clone() }),
         EngineAction::RemoveNetwork(name, id, _) => current.networks.retain(|it| it.name != *name || it.id != *id),
         EngineAction::Connect(which, connections) => {
             let joined = connections.iter().map(|it| (it.network.clone(), it.id.clone()));
