@@ -42,6 +42,10 @@ pub(super) fn create(draft: &mut AppPlan<'_>, old: &Outdated<'_>, precondition: 
     };
     let spec = spec::container_spec(input, app, &key.service, service, |name| sibling(draft.input, app, name));
     match spec {
+        // An outdated one that is about to go has it.
+        Some(spec) if input.containers_of(app.id).any(|it| it.name == spec.name) => {
+            draft.wait(Waiting::Resource(key.clone(), format!("the name {} to be free", spec.name)));
+        }
         Some(spec) => draft.propose_action(precondition, EngineAction::Create(Arc::new(spec))),
         None => draft.wait(Waiting::Resource(key.clone(), "the container whose namespace it shares".to_owned())),
     }

@@ -88,7 +88,10 @@ fn is_superfluous(draft: &AppPlan<'_>, all: &Outdated<'_>, fresh: Option<&Contai
     let ran = |it: &&Container| it.phase != ContainerPhase::Created && !is_retired(it);
     let is_chosen = fresh.is_some_and(|fresh| fresh.id == container.id);
     let is_rival = is_fresh(draft.input, all.app, all.service, container, all.changed);
-    let another_goes_on = if is_rival { fresh.is_some() } else { all.containers.iter().any(ran) };
+    // Two that never ran have both names that the right one could be created with.
+    let is_newer = |it: &&Container| it.phase == ContainerPhase::Created && rank(it) > rank(container);
+    let is_older_of_two = fresh.is_none() && all.containers.iter().any(is_newer);
+    let another_goes_on = if is_rival { fresh.is_some() } else { is_older_of_two || all.containers.iter().any(ran) };
     container.phase == ContainerPhase::Created && !is_chosen && another_goes_on
 }
 

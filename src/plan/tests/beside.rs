@@ -224,3 +224,16 @@ fn a_network_is_given_another_driver_once_the_engine_has_shown_that_it_has_it() 
     };
     assert_snapshot!(story_of("web web:1", "web web:1 running\nnetwork default", left), @"remove network new_app_default");
 }
+
+/// The target changed twice before a container was started. Each has one of the names that a container of the service may have.
+#[test]
+fn of_two_outdated_containers_that_never_ran_one_makes_way() {
+    assert_snapshot!(story("web web:3", "web web:1 created\nweb web:2 created beside\nimage web:3"), @"
+    kill 1/web, start 1/web
+    create 1/web from web:3, remove image web:1
+    lock 1 (web)
+    kill 1/web
+    start 1/web, remove image web:2
+    unlock 1
+    ");
+}
