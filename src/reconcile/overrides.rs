@@ -138,8 +138,16 @@ impl ActiveOverrides {
         StoppedRecord::if_changed(self.requested.stopped.remove(key))
     }
 
+    /// Leaves out what was created beside another container: it takes the place of that one, and would be created over and
+    /// over.
     fn recreate(&mut self, current: &Current, such: impl Fn(&ServiceKey) -> bool) {
-        self.requested.recreate.extend(current.containers.iter().filter(|it| such(&it.key)).map(|it| it.id.clone()));
+        let is_older = |it: &Container, other: &Container| {
+            it.key == other.key && (it.created_secs, &it.id) < (other.created_secs, &other.id)
+        };
+        let is_beside =
+            |it: &Container| it.phase == ContainerPhase::Created && current.containers.iter().any(|other| is_older(other, it));
+        let all = current.containers.iter().filter(|it| such(&it.key) && !is_beside(it));
+        self.requested.recreate.extend(all.map(|it| it.id.clone()));
     }
 
     /// Requests that the volumes of an app are purged.

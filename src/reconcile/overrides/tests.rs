@@ -39,6 +39,23 @@ fn a_start_ends_the_stop_and_starts_the_containers_that_start_only_on_request() 
     assert_eq!(overrides.start(&key("db"), &device), StoppedRecord::Same);
 }
 
+/// It takes the place of the other, and would be created again and again.
+#[test]
+fn a_restart_leaves_the_container_alone_that_was_created_beside_another() {
+    for (device, recreated) in [
+        ("web web:1 running\nweb web:1 created beside", vec!["web-0"]),
+        ("web web:1 created\nweb web:2 created beside", vec!["web-0"]),
+        ("web web:1 created", vec!["web-0"]),
+        ("web web:1 created beside", vec!["web-0"]),
+        ("web web:1 running\ndb db:1 created", vec!["web-0", "db-1"]),
+        ("web web:1 exited\nweb web:1 running beside", vec!["web-0", "web-1"]),
+    ] {
+        let mut overrides = none();
+        overrides.restart(APP, &parse_device(device));
+        assert_eq!(overrides.requested().recreate, recreated.into_iter().map(id).collect(), "{device}");
+    }
+}
+
 #[test]
 fn a_restart_of_an_app_drops_its_own_stops_only() {
     let mut overrides = none();
