@@ -29,8 +29,10 @@ pub(super) fn start_waits(draft: &AppPlan<'_>, service: &Service, container: &Co
 /// Whether a container of another release than the wanted one is left alone: where data is to go back, one that never ran must
 /// not change it.
 pub(super) fn is_left_alone(draft: &AppPlan<'_>, container: &Container) -> bool {
-    let keeps_data = draft.input.app(draft.app).is_some_and(|it| !it.snapshots.is_empty());
-    container.phase == ContainerPhase::Created && (keeps_data || DataWork::of(draft.input, draft.app).is_some())
+    let (input, id) = (draft.input, draft.app);
+    let keeps_data =
+        input.app(id).is_some_and(|it| !it.snapshots.is_empty()) || data_plan(input, id).is_some_and(|it| it.guarded);
+    container.phase == ContainerPhase::Created && (keeps_data || DataWork::of(input, id).is_some())
 }
 
 /// Whether a container that is as wanted is to be stopped, so that a volume of it can be copied.

@@ -100,6 +100,9 @@ impl SnapshotTracker {
                 plan.demand = DataDemand::PutBack(back);
             }
         }
+        for app in targets.keeping_data_beneath() {
+            self.plans.entry(app).or_default().guarded = true;
+        }
         for (app, plan) in &mut self.plans {
             let of_record = self.kept.get(app).map(|it| it.release.clone());
             plan.release = of_record.or_else(|| targets.good_fingerprint(*app)).unwrap_or_default();

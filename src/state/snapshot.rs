@@ -68,6 +68,9 @@ pub struct DataPlan {
     pub kept: SortedSet<String>,
     /// The record of all this is not on the disk: no container is started that relies on it.
     pub unsaved: bool,
+    /// A target is on trial, and one that the device may return to has data of the app put back when a release fails: no
+    /// container of another release is started that never ran, for what it writes would stay.
+    pub guarded: bool,
 }
 
 /// What is to be copied. Volumes by their names in the document.

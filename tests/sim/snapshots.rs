@@ -299,3 +299,17 @@ fn cuts_at_any_moment_leave_the_data_of_the_release_that_runs() {
         });
     }
 }
+
+/// It was created for a release that begins once the data is copied. A target on trial comes first, whose images are yet to
+/// come.
+#[test]
+fn a_container_that_never_ran_does_not_fill_in_for_a_target_on_trial() {
+    run_scenario(&[good(Strategy::DownloadThenKill)], async |scenario| {
+        first_is_good(scenario).await;
+        scenario.writes([release([2, 1], Strategy::DownloadThenKill, Web::Well)]);
+        scenario.until(|model| model.checker.begun.contains_key("kill 1/db")).await;
+        scenario.answers(&ApiCall::try_target(1, 600), StatusCode::OK).await;
+        comes_to(scenario, || scenario.images() == ["r/db:tried1", "r/web:tried1"]).await;
+        assert_eq!(writes(scenario), Vec::<String>::new(), "\n{}", scenario.sim.trace());
+    });
+}

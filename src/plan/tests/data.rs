@@ -111,6 +111,19 @@ fn an_unsaved_record_holds_back_the_first_start_of_a_container() {
     ");
 }
 
+/// A target is on trial, and its images are yet to come: the container was created for a release of the target beneath.
+#[test]
+fn a_container_that_never_ran_does_not_fill_in_where_the_target_beneath_keeps_data() {
+    let device = "db db:2 created volume:data\nvolume data";
+    for (guarded, first) in [(true, "pull db:3"), (false, "pull db:3, start 1/db")] {
+        let beneath = |_: &mut Overrides, current: &mut Current| {
+            current.data.insert(APP, DataPlan { guarded, ..DataPlan::default() });
+        };
+        let story = story_of("db db:3", device, beneath);
+        assert_eq!(story.lines().next(), Some(first), "{story}");
+    }
+}
+
 #[test]
 fn a_purge_removes_the_copy_before_the_data_and_puts_nothing_back() {
     let purge = |overrides: &mut Overrides, current: &mut Current| {

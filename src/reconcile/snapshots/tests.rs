@@ -1,6 +1,7 @@
 use super::*;
 use crate::reconcile::targets::tests::{on_trial, target};
-use crate::reconcile::testing::APP;
+use crate::reconcile::testing::{APP, TestWorld};
+use crate::state::target_trial::{BootTime, TargetTrialRecord, TrialTime, TriedTarget};
 use crate::state::{FailedRelease, Target, VolumeConfig};
 
 /// A release with a volume whose data goes back too.
@@ -157,4 +158,24 @@ fn an_agent_that_starts_plans_the_copy_for_a_preview() {
     let volume = Volume { name: Volume::engine_name(APP, "data"), app: APP, config: VolumeConfig::default() };
     let plans = plans(SortedMap::new(), &second_on_trial(), &[volume], &[]);
     assert_eq!(plans[&APP].demand, DataDemand::Keep(data()));
+}
+
+/// The target on trial names no such volume, or another app altogether.
+#[tokio::test]
+async fn a_trial_guards_the_data_that_the_target_beneath_keeps() {
+    let world = TestWorld::default();
+    let mut targets = second_on_trial();
+    let mut tracker = SnapshotTracker::default();
+    let is_guarded = |tracker: &mut SnapshotTracker, targets: &TargetTracker| {
+        tracker.sees(targets, Has::Volume);
+        tracker.plans.get(&APP).is_some_and(|it| it.guarded)
+    };
+    assert!(!is_guarded(&mut tracker, &targets), "its own rules are enough");
+    let time = TrialTime::begin(600, &BootTime { boot_id: "a".to_owned(), up_secs: 0 });
+    let tried = TriedTarget { target: target("web web:3"), time, over: release(2).fingerprint() };
+    targets.set_trial(TargetTrialRecord { tried: Some(tried), kept: None }, &world.publish);
+    assert!(is_guarded(&mut tracker, &targets));
+    assert_eq!(tracker.demand(), DataDemand::Nothing);
+    targets.end_trial(&world.publish);
+    assert!(!is_guarded(&mut tracker, &targets));
 }

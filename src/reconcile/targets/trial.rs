@@ -113,11 +113,21 @@ impl TargetTracker {
         self.trial.in_force().is_some_and(|it| !self.reached && self.crash_loop.is_over(it))
     }
 
-    /// Images of the targets that the device may return to, but those that the one in force makes room for.
-    pub(super) fn images_beneath(&self) -> SortedSet<ImageRef> {
+    /// The targets that the device may return to from the one on trial.
+    fn targets_beneath(&self) -> impl Iterator<Item = &Target> {
         let kept = self.trial.kept.as_ref().map(|it| &it.target);
-        let beneath = self.stored.wanted.iter().chain(kept).filter(|_| self.is_on_trial());
-        let services = beneath.flat_map(Target::services);
+        self.stored.wanted.iter().chain(kept).filter(|_| self.is_on_trial())
+    }
+
+    /// The apps of those targets that have data put back when a release fails.
+    pub(in crate::reconcile) fn keeping_data_beneath(&self) -> impl Iterator<Item = AppId> {
+        let apps = self.targets_beneath().flat_map(|it| it.apps.values());
+        apps.filter(|it| !it.snapshots.is_empty()).map(|it| it.id)
+    }
+
+    /// Images of those targets, but those that the one in force makes room for.
+    pub(super) fn images_beneath(&self) -> SortedSet<ImageRef> {
+        let services = self.targets_beneath().flat_map(Target::services);
         let stays = services.filter(|(app, name, _)| !self.makes_room(app.id, name));
         stays.map(|(.., it)| it.image.clone()).collect()
     }
