@@ -66,7 +66,8 @@ use crate::request::Request;
 use crate::sorted::{SortedMap, SortedSet};
 use crate::state::history::History;
 use crate::state::{
-    AppId, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockState, Overrides, Status, Step, Target,
+    AppId, ClosedWindows, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockState, Overrides, Status, Step,
+    Target,
 };
 
 mod boot_config;
@@ -258,10 +259,9 @@ impl<'w, W: World> Reconciler<'w, W> {
             Err(error) => return self.on_engine_down(locks, &error),
         };
         self.on_engine_up();
-        self.refresh_windows(&snapshot.containers).await;
-        self.refresh_snapshots(&snapshot).await;
         self.update_current(snapshot, locks, observation.boot_wanted);
         self.follow_local_mode().await;
+        self.refresh_rules().await;
         self.publish_engine_up();
         self.drop_fulfilled_overrides().await;
         self.replan();
@@ -352,10 +352,10 @@ impl<'w, W: World> Reconciler<'w, W> {
             networks,
             volumes,
             snapshots,
-            data: self.snapshots.plans().clone(),
+            data: SortedMap::new(),
             locks,
             leases: self.leases.all().clone(),
-            windows: self.windows.closed().clone(),
+            windows: ClosedWindows::default(),
             booted_secs: clock.booted_secs(),
             now_secs: clock.now_secs(),
             boot_waits: self.observed.awaited_boots(&clock.boot_id()),
@@ -368,6 +368,16 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.hooks.keep_only(&current);
         self.note_seen(&current);
         self.observed.set_current(current);
+    }
+
+    /// Finds out which windows are closed, and what is to be done with data. The target that is in force decides, so local mode
+    /// is followed before.
+    async fn refresh_rules(&mut self) {
+        let current = Arc::clone(self.observed.current());
+        self.refresh_windows(&current.containers).await;
+        self.refresh_snapshots(&current).await;
+        drop(current);
+        self.observed.set_rules(self.windows.closed().clone(), self.snapshots.plans().clone());
     }
 
     async fn drop_fulfilled_overrides(&mut self) {

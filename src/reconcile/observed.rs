@@ -12,8 +12,8 @@ use crate::request::Refusal;
 use crate::sorted::{SortedMap, SortedSet};
 use crate::state::lease::Leases;
 use crate::state::{
-    AppId, BootState, Container, ContainerId, ContainerPhase, Current, HeldLock, LockHolders, LockState, ServiceKey, Target,
-    Waiting,
+    AppId, BootState, ClosedWindows, Container, ContainerId, ContainerPhase, Current, DataPlan, HeldLock, LockHolders,
+    LockState, ServiceKey, Target, Waiting,
 };
 
 /// The last observation, the plan made from it, the locks that count, and when the next observation begins.
@@ -87,6 +87,13 @@ impl Observed {
     /// Replaces the observation.
     pub(super) fn set_current(&mut self, current: Current) {
         self.current = Arc::new(current);
+    }
+
+    /// Replaces what follows from the observation by the target in force: the windows that are closed, and what is to be done
+    /// with data.
+    pub(super) fn set_rules(&mut self, windows: ClosedWindows, data: SortedMap<AppId, DataPlan>) {
+        let current = Arc::make_mut(&mut self.current);
+        (current.windows, current.data) = (windows, data);
     }
 
     /// Replaces the locks only: the engine did not answer, and locks hold up a reboot all the same.

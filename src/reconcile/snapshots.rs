@@ -11,13 +11,15 @@
 
 use tracing::{info, warn};
 
-use crate::port::{EngineSnapshot, World};
+use crate::port::World;
 use crate::reconcile::Reconciler;
 use crate::reconcile::persistence::RecordKind;
 use crate::reconcile::targets::TargetTracker;
 use crate::sorted::{SortedMap, SortedSet};
 use crate::state::volume::VolumeLocation;
-use crate::state::{App, AppId, DataDemand, DataPlan, DataState, EngineAction, KeptData, Step, Volume, VolumeSnapshot};
+use crate::state::{
+    App, AppId, Current, DataDemand, DataPlan, DataState, EngineAction, KeptData, Step, Volume, VolumeSnapshot,
+};
 
 /// What is kept of the data of volumes.
 #[derive(Debug, Default)]
@@ -204,7 +206,7 @@ fn due(app: &App, kept: &mut KeptData, seen: &Seen<'_>) -> SortedSet<String> {
 
 impl<W: World> Reconciler<'_, W> {
     /// Finds out which data is to be copied. The record is saved before anything follows from it.
-    pub(super) async fn refresh_snapshots(&mut self, snapshot: &EngineSnapshot) {
+    pub(super) async fn refresh_snapshots(&mut self, current: &Current) {
         if self.targets.is_local_mode() {
             // The owner's apps stand still.
             self.snapshots.plans.clear();
@@ -219,7 +221,7 @@ impl<W: World> Reconciler<'_, W> {
                 _ => false,
             })
         };
-        let seen = Seen { volumes: &snapshot.volumes, snapshots: &snapshot.snapshots, is_copied: &is_copied };
+        let seen = Seen { volumes: &current.volumes, snapshots: &current.snapshots, is_copied: &is_copied };
         let good_is_saved = !self.records.is_dirty(RecordKind::Targets);
         if self.snapshots.refresh(&self.targets, good_is_saved, &seen) {
             self.save(RecordKind::KeptData).await;
@@ -227,7 +229,7 @@ impl<W: World> Reconciler<'_, W> {
         if self.records.is_dirty(RecordKind::KeptData) {
             // What the disk says of a snapshot must hold for as long as it says so.
             let of_plans = self.snapshots.kept.keys().chain(self.snapshots.plans.keys()).copied();
-            let apps: SortedSet<_> = of_plans.chain(snapshot.snapshots.iter().map(|it| it.app)).collect();
+            let apps: SortedSet<_> = of_plans.chain(current.snapshots.iter().map(|it| it.app)).collect();
             for app in apps {
                 self.snapshots.plans.entry(app).or_default().unsaved = true;
             }

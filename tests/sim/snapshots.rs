@@ -313,3 +313,18 @@ fn a_container_that_never_ran_does_not_fill_in_for_a_target_on_trial() {
         assert_eq!(writes(scenario), Vec::<String>::new(), "\n{}", scenario.sim.trace());
     });
 }
+
+/// The observation that finds it at its end plans for the owner's apps again, and knows of their copies.
+#[test]
+fn a_copy_outlives_local_mode_that_ends_by_itself() {
+    run_scenario(&[good(Strategy::DownloadThenKill)], async |scenario| {
+        first_is_good(scenario).await;
+        scenario.writes([sick(Strategy::DownloadThenKill)]);
+        comes_to(scenario, || kept(scenario) == Some(DataState::Kept) && !writes(scenario).is_empty()).await;
+        scenario.answers(&ApiCall::local_mode_on(Some(60)), StatusCode::OK).await;
+        scenario.until(|model| model.status.as_ref().is_some_and(|it| it.borrow().access.local_mode)).await;
+        scenario.until(|model| model.status.as_ref().is_some_and(|it| !it.borrow().access.local_mode)).await;
+        goes_back(scenario).await;
+        assert_eq!(scenario.begun("put the data of volume 1_data back"), 1, "\n{}", scenario.sim.trace());
+    });
+}
