@@ -104,8 +104,9 @@ impl<'a> AppStatus<'a> {
     fn is_settled(&self) -> bool {
         let waits = self.status.waiting.iter().any(|it| waiting_app(it) == Some(self.app.id));
         let is_there = |(name, service): (&String, &Service)| {
-            let container = self.container(&ServiceKey::new(self.app.id, name), service);
-            container.is_some_and(|it| it.phase != ContainerPhase::Created || !service.running)
+            let key = ServiceKey::new(self.app.id, name);
+            let is_to_run = service.running && !self.status.overrides.stopped.contains(&key);
+            self.container(&key, service).is_some_and(|it| it.phase != ContainerPhase::Created || !is_to_run)
         };
         self.status.activity == Activity::Settled
             || !waits && !self.is_being_changed() && self.app.services.iter().all(is_there)

@@ -149,6 +149,16 @@ async fn containers_have_the_engines_words() {
     }
 }
 
+/// A trial was returned from, and made its container anew.
+#[tokio::test]
+async fn a_service_that_a_person_stopped_is_done_with_a_container_that_never_ran() {
+    let mut status = running(ONE, &["main"]);
+    change(&mut status, |it| it.containers[0].phase = ContainerPhase::Created);
+    assert_eq!(apps(&status), "app 797e 19c4:applying changes main=Installed");
+    status.overrides.stopped.insert(key("main"));
+    assert_eq!(apps(&status), "app 797e runs 19c4 19c4:done main=Installed");
+}
+
 #[tokio::test]
 async fn a_release_whose_steps_fail_again_and_again_is_aborted() {
     let mut status = running(ONE, &["main", "side"]);
