@@ -12,6 +12,7 @@ use tower::ServiceExt;
 
 use crate::random_calls::{any_call, developers_call, triers_call};
 use crate::world::Sim;
+use crate::world::known::TRIED;
 use crate::world::marks::Mark;
 
 /// A request of a client.
@@ -189,14 +190,14 @@ impl ApiCall {
         Self::new("/v2/local/target-state".into(), body, Operation::Push, force)
     }
 
-    /// Try a release of two services for so many seconds.
+    /// Try a release of [`TRIED`] for so many seconds.
     pub(crate) fn try_target(version: u64, seconds: u64) -> Self {
         let service = |name: &str| {
             format!(
                 r#"{{"serviceName":"{name}","imageId":1,"image":"r/{name}:tried{version}","environment":{{}},"labels":{{}}}}"#
             )
         };
-        let services = format!(r#"{{"1":{},"2":{}}}"#, service("db"), service("web"));
+        let services = format!(r#"{{"1":{},"2":{}}}"#, service(TRIED[0]), service(TRIED[1]));
         let app = format!(
             r#""1":{{"name":"app1","commit":"t{version}","releaseId":"9","volumes":{{}},"networks":{{}},"services":{services}}}"#
         );
@@ -433,6 +434,7 @@ impl crate::world::Model {
             Operation::Lease(app, owner, length) => self.lease_may_end(*app, owner, Instant::now() + *length),
             Operation::EndLease(app, owner) => self.lease_may_end(*app, owner, Instant::now()),
             Operation::TryTarget => self.hooks.is_target_tried = true,
+            Operation::KeepTarget => self.target_may_be_kept(),
             _ => (),
         }
         let checker = &mut self.checker;
@@ -462,9 +464,7 @@ impl crate::world::Model {
             // What ran when it was entered is started again when it is left, be it done or not.
             Operation::LocalModeOn(seconds) => {
                 checker.developed = true;
-                if seconds.is_some() {
-                    checker.local_since = None;
-                }
+                checker.local_since = checker.local_since.filter(|_| seconds.is_none());
                 None
             }
             Operation::LocalModeOff => {

@@ -185,7 +185,7 @@ impl Sim {
         loop {
             let settings = settings(self.with(|model| {
                 model.locks.agent_starts();
-                model.checker.starts_with(&model.disk.kept);
+                model.agent_starts();
                 model.net.endpoint
             }));
             let cloud = self.with(|model| cloud_settings(&model.net, model.cloud.targets_from));

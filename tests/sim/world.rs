@@ -61,6 +61,8 @@ pub(crate) mod host;
 pub(crate) mod invariants;
 #[path = "world/kept.rs"]
 mod kept;
+#[path = "world/known.rs"]
+pub(crate) mod known;
 #[path = "world/leases.rs"]
 pub(crate) mod leases;
 #[path = "world/leds.rs"]

@@ -274,7 +274,7 @@ impl Model {
                 self.cloud.named.extend(app.commit.clone().map(|commit| (app.uuid.clone(), commit)));
             }
             if self.cloud.targets_from == TargetOrigin::Cloud {
-                self.checker.target_received(&target);
+                self.target_received(&target);
             }
         }
         self.note(format_args!("the cloud gives {own}"));

@@ -133,8 +133,9 @@ impl Model {
         let began =
             |it: &SimContainer| it.view.key == *key && it.view.id != which.id && it.view.phase != ContainerPhase::Created;
         let is_finished = self.engine.ours().any(began);
+        let is_retired = self.engine.containers.get(&which.id).is_some_and(|it| it.retired_by.is_some());
         let stays = self.all_targets(|it| service(it, key).is_some());
-        stays && !is_requested && !is_local && !goes_back && !is_finished && !self.may_force(key.app)
+        stays && !is_requested && !is_local && !goes_back && !is_finished && !is_retired && !self.may_force(key.app)
     }
 
     /// Whether the app goes back to its last good release, or did by what is on the disk.
@@ -147,15 +148,17 @@ impl Model {
 
     /// The configurations that a service is to have by the targets that the agent may have in memory.
     fn wanted_hashes(&self, key: &ServiceKey) -> Vec<ConfigHash> {
-        let (Some(status), Some(keys)) = (&self.status, &self.disk.kept.keys) else { return Vec::new() };
-        let device = status.borrow().device.clone();
         let mut hashes = Vec::new();
-        self.known_targets(|target| {
-            for target in [target, &inject_supervisor_env(target, &device, keys)] {
-                hashes.extend(service(target, key).map(|it| it.config.hash(it.image.as_str())));
-            }
-        });
+        self.known_targets(|target| hashes.extend(self.hashes_by(target, key)));
         hashes
+    }
+
+    /// The configurations that a service is to have by this target: as it is, and with what this device gives containers.
+    pub(super) fn hashes_by(&self, target: &Target, key: &ServiceKey) -> Vec<ConfigHash> {
+        let (Some(status), Some(keys)) = (&self.status, &self.disk.kept.keys) else { return Vec::new() };
+        let given = inject_supervisor_env(target, &status.borrow().device, keys);
+        let hash = |it: &Target| service(it, key).map(|it| it.config.hash(it.image.as_str()));
+        [target, &given].into_iter().filter_map(hash).collect()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use boardkeeper::port::{Record, StoredState};
+use boardkeeper::port::Record;
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
@@ -20,6 +20,7 @@ use super::Model;
 use super::engine_model::Owned;
 use super::events::Job;
 use super::kept::is_pushed;
+use super::known::KnownTargets;
 use super::locks::Holder;
 use super::marks::Mark;
 
@@ -54,9 +55,7 @@ pub(crate) struct Checker {
     pub(crate) by_hand: BTreeMap<String, Instant>,
     /// How often each action was begun.
     pub(crate) begun: BTreeMap<String, u32>,
-    received: VecDeque<Target>,
-    /// What the agent started with.
-    kept: Vec<Target>,
+    pub(super) targets: KnownTargets,
     underway: BTreeSet<Subject>,
     /// Running services that an action in progress disturbs.
     pub(super) disturbed: BTreeSet<ServiceKey>,
@@ -89,27 +88,9 @@ pub(super) const MAX_STALENESS: Duration = Duration::from_secs(120);
 const MAX_PER_MINUTE: usize = 40;
 
 impl Checker {
-    /// The agent received this target.
-    pub(crate) fn target_received(&mut self, target: &Target) {
-        self.stopped.retain(|key| service(target, key).is_some());
-        self.received.push_back(target.clone());
-        if self.received.len() > 2 {
-            self.received.pop_front();
-        }
-    }
-
-    /// The agent starts with what it saved: it acts on that until a document comes, and falls back to it when it
-    /// crashes again and again.
-    pub(crate) fn starts_with(&mut self, state: &StoredState) {
-        let (kept, trial) = (&state.targets, &state.target_trial);
-        let tried = trial.tried.iter().map(|it| &it.target).chain(trial.kept.iter().map(|it| &it.target));
-        let good = kept.good_apps.values();
-        self.kept = [&kept.wanted, &kept.last_good].into_iter().flatten().chain(good).chain(tried).cloned().collect();
-    }
-
     /// A client got the response that these are stopped. A service that the newest target no longer has does not count.
     pub(crate) fn stopped(&mut self, keys: impl IntoIterator<Item = ServiceKey>) {
-        let newest = self.received.back();
+        let newest = self.targets.newest();
         let known = |key: &ServiceKey| newest.is_some_and(|it| service(it, key).is_some());
         self.stopped.extend(keys.into_iter().filter(known));
     }
@@ -187,28 +168,6 @@ pub(super) fn service<'a>(target: &'a Target, key: &ServiceKey) -> Option<&'a Se
 }
 
 impl Model {
-    /// Visits every target the agent may still have in memory.
-    pub(super) fn known_targets(&self, mut look: impl FnMut(&Target)) {
-        self.checker.received.iter().for_each(&mut look);
-        if let Some(status) = &self.status {
-            status.borrow().target.as_deref().into_iter().for_each(look);
-        }
-    }
-
-    /// Whether the rule holds for every target in the agent's memory; false where there is none.
-    pub(crate) fn all_targets(&self, rule: impl Fn(&Target) -> bool) -> bool {
-        let (mut some, mut all) = (false, true);
-        self.known_targets(|it| (some, all) = (true, all && rule(it)));
-        some && all
-    }
-
-    /// Whether the rule holds for one of them, or for one that the agent loaded at its start.
-    fn any_target(&self, rule: impl Fn(&Target) -> bool) -> bool {
-        let mut one = self.checker.kept.iter().any(&rule);
-        self.known_targets(|it| one = one || rule(it));
-        one
-    }
-
     /// The agent requests an action.
     pub(crate) fn check_action(&mut self, action: &EngineAction) {
         if !self.checker.underway.insert(subject(action)) {

@@ -43,8 +43,8 @@ struct Line {
     stream: OutputStream,
     at: EngineTime,
     printed: Instant,
-    /// It was printed in local mode: it is not meant for the cloud, which may get it all the same where the disk did not take
-    /// that the upload began anew.
+    /// It was printed in local mode, or before, and the cloud did not have it then: it is not meant for the cloud, which may
+    /// get it all the same where the disk did not take that the upload began anew.
     in_local_mode: bool,
     /// How often the cloud got it.
     times: u32,
@@ -141,6 +141,9 @@ impl Model {
         // As the agent says; and as its record says while it does not run, or has yet to read that.
         let in_local_mode =
             self.status.as_ref().is_some_and(|it| it.borrow().access.local_mode) || self.disk.kept.local_mode.session.is_some();
+        if in_local_mode {
+            self.lines.all.values_mut().filter(|it| it.times == 0).for_each(|it| it.in_local_mode = true);
+        }
         let printed = Instant::now();
         let line = Line { container: id.clone(), stream, at, printed, in_local_mode, times: 0, may_repeat: false };
         self.lines.all.insert(number, line);

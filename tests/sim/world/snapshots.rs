@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use boardkeeper::port::EngineError;
 use boardkeeper::sorted::SortedMap;
-use boardkeeper::state::{AppId, ContainerId, DataPlan, EngineAction, KeptData, ReleaseTrial, VolumeCopy, VolumeSnapshot};
+use boardkeeper::state::{
+    AppId, Container, ContainerId, DataPlan, EngineAction, KeptData, Origin, ReleaseTrial, Status, VolumeCopy, VolumeSnapshot,
+};
 
 use super::engine_model::{Done, EngineModel, Owned, refuse};
 use super::marks::Mark;
@@ -127,19 +129,21 @@ impl Model {
             if data.half {
                 self.violation(format_args!("start {}, while half the data of volume {name} is there", view.key));
             }
-            if let Some(by) = self.alien_write(view.key.app, name, &data) {
+            if let Some(by) = self.alien_write(&view, name, &data) {
                 self.violation(format_args!("start {}, with data in {name} that {} of a failed release wrote", view.key, by.1));
             }
         }
     }
 
-    /// What a release that failed wrote to a volume which the app's good release has again.
-    fn alien_write(&self, app: AppId, volume: &str, data: &VolumeData) -> Option<(String, String)> {
-        let status = self.status.as_ref()?.borrow();
-        if self.checker.new_volumes.contains(volume) {
+    /// What a release that failed wrote to a volume which the app's good release has again. A container of the release that
+    /// failed may go on with it.
+    fn alien_write(&self, view: &Container, volume: &str, data: &VolumeData) -> Option<(String, String)> {
+        let app = view.key.app;
+        if self.checker.new_volumes.contains(volume) || self.checker.purged.contains(&app) {
             return None;
         }
-        if !matches!(status.releases.get(&app), Some(ReleaseTrial::RolledBack(..))) || self.checker.purged.contains(&app) {
+        let is_back = |status: &Status| matches!(status.releases.get(&app), Some(ReleaseTrial::RolledBack(..)));
+        if !self.status.as_ref().is_some_and(|it| is_back(&it.borrow())) {
             return None;
         }
         let wanted = self.targets.wanted.apps.get(&app)?;
@@ -148,7 +152,11 @@ impl Model {
             return None;
         }
         let kept = &self.disk.kept.targets;
-        let good = kept.good_apps.get(&app).or(kept.last_good.as_ref())?.apps.get(&app)?;
+        let target = kept.good_apps.get(&app).or(kept.last_good.as_ref())?;
+        if !self.hashes_by(target, &view.key).into_iter().any(|it| view.made == Origin::Ours(it)) {
+            return None;
+        }
+        let good = target.apps.get(&app)?;
         let is_good =
             |(service, image): &&(String, String)| good.services.get(service).is_some_and(|it| it.image.as_str() == image);
         data.writes.iter().find(|it| !is_good(it)).cloned()

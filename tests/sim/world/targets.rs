@@ -414,7 +414,7 @@ impl Targets for Sim {
             });
             if let Some(document) = document {
                 let accepted = self.accept_signed(document?).await?;
-                self.with(|model| model.checker.target_received(&accepted));
+                self.with(|model| model.target_received(&accepted));
                 return Ok(accepted);
             }
             notifier.changed().await.expect("the world outlives its agents");
@@ -435,7 +435,7 @@ impl Targets for Sim {
         self.pass(1, 50).await;
         self.with(|model| {
             model.note("its preloaded target is read");
-            model.checker.target_received(&target);
+            model.target_received(&target);
         });
         Some(Ok(target))
     }
