@@ -1,8 +1,7 @@
 //! A client that makes the same calls to the engine without any logic: the minimum cost of bringing services up.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -21,29 +20,35 @@ use tokio::time::Instant;
 use crate::agent::{CROWD, IMAGE};
 
 const NETWORK: &str = "bare_default";
+/// How long a container may take to start.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// Creates the network, then creates and starts all containers concurrently; returns the time it took.
 pub(crate) fn bring_up(socket: &Path, services: u32) -> Duration {
-    wait(async {
+    let starts = Starts::from_now_on(socket);
+    let begun = wait(async {
         let docker = connect(socket);
         let begun = Instant::now();
         let network = NetworkCreateRequest { name: NETWORK.to_owned(), ..NetworkCreateRequest::default() };
         docker.create_network(network).await.unwrap();
         join_all((0..services).map(|it| run(&docker, it))).await;
-        begun.elapsed()
-    })
+        begun
+    });
+    starts.nth(services).duration_since(begun)
 }
 
 /// Stops a container, and puts one with another environment in its place; returns the time it took.
 pub(crate) fn replace_one(socket: &Path) -> Duration {
-    wait(async {
+    let starts = Starts::from_now_on(socket);
+    let begun = wait(async {
         let docker = connect(socket);
         let begun = Instant::now();
         docker.stop_container("bare_0", None::<StopContainerOptions>).await.unwrap();
         docker.remove_container("bare_0", None::<RemoveContainerOptions>).await.unwrap();
         run(&docker, 0).await;
-        begun.elapsed()
-    })
+        begun
+    });
+    starts.nth(1).duration_since(begun)
 }
 
 /// Creates containers of other programs, which are not started.
@@ -58,10 +63,10 @@ pub(crate) fn crowd(socket: &Path, containers: u32) {
     });
 }
 
-/// Counts the containers that the engine has started since this was made. To list them all the time would hold up the engine.
+/// When the engine starts containers, by its events. To list them all the time would hold up the engine.
 pub(crate) struct Starts {
-    count: Arc<AtomicU32>,
-    /// Dropped with this, which ends the counting.
+    times: mpsc::Receiver<Instant>,
+    /// Dropped with this, which ends the listening.
     _stop: oneshot::Sender<()>,
 }
 
@@ -69,27 +74,30 @@ impl Starts {
     pub(crate) fn from_now_on(socket: &Path) -> Self {
         let since = clock_gettime(ClockId::Realtime);
         let since = format!("{}.{:09}", since.tv_sec, since.tv_nsec);
-        let (docker, count) = (connect(socket), Arc::new(AtomicU32::new(0)));
+        let docker = connect(socket);
+        let (seen, times) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
-        let counted = Arc::clone(&count);
         thread::spawn(move || {
             let filters = [("type", vec!["container"]), ("event", vec!["start"])].into_iter().collect();
             let mut events = docker.events(Some(EventsOptionsBuilder::new().since(&since).filters(&filters).build()));
-            let counts = async {
+            let listens = async {
                 while let Some(event) = events.next().await {
                     event.unwrap();
-                    counted.fetch_add(1, Ordering::Relaxed);
+                    // The measurement may have ended.
+                    let _ = seen.send(Instant::now());
                 }
             };
             wait(async {
-                tokio::select! { () = counts => (), _ = stopped => () }
+                tokio::select! { () = listens => (), _ = stopped => () }
             });
         });
-        Self { count, _stop: stop }
+        Self { times, _stop: stop }
     }
 
-    pub(crate) fn count(&self) -> u32 {
-        self.count.load(Ordering::Relaxed)
+    /// When it had started this many.
+    pub(crate) fn nth(self, containers: u32) -> Instant {
+        let next = |_| self.times.recv_timeout(LONGEST).expect("the engine starts all containers");
+        (0..containers).map(next).max().expect("it waits for one")
     }
 }
 

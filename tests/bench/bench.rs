@@ -2,8 +2,7 @@
 //!
 //! Run by `make bench`, which brings up a lab (see `tests/lab/inside.sh`); `make bench ONLY="gating copying"` takes some of the
 //! figures. They are printed, and kept in `target/bench.txt`. They vary with the machine's other load: compare only within one
-//! run. With `COMPARE_AGENT`, the path of another build, both are measured in turn, round by round. Against the bare client the
-//! ratio is the median of the rounds' own ratios.
+//! run. With `COMPARE_AGENT`, the path of another build, both are measured in turn, round by round.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement may fall over")]
 #![expect(clippy::print_stdout, reason = "it is for people to read")]
@@ -12,6 +11,7 @@ mod agent;
 mod answering;
 mod bare;
 mod bare_server;
+mod beside_bare;
 #[path = "../lab/budget.rs"]
 mod budget;
 mod canned;
@@ -64,9 +64,9 @@ fn main() {
         ("resting", Bench::resting),
         ("answering", answering::answering),
         ("bursting", Bench::bursting),
-        ("bringing_up", Bench::bringing_up),
-        ("replacing", Bench::replacing),
-        ("crowded", Bench::crowded),
+        ("bringing_up", beside_bare::bringing_up),
+        ("replacing", beside_bare::replacing),
+        ("crowded", beside_bare::crowded),
         ("gating", gate::gating),
         ("copying", gate::copying),
     ];
@@ -190,98 +190,18 @@ impl Bench {
             hold("kib_kept_after_bursts", closed);
         }
     }
-
-    /// The time from a target to all services running, compared with a client that makes the same calls to the engine without
-    /// any logic.
-    fn bringing_up(&mut self) {
-        for services in [1, 5, MANY, 50] {
-            self.beside_bare(
-                &format!("target to {services} running"),
-                |build, lab, app| {
-                    let agent = Agent::start(build, lab, &agent::document(0, 0, ""));
-                    agent.brings_up(&agent::document(app, services, ""), services)
-                },
-                |lab| bare::bring_up(&agent::socket(lab), services),
-            );
-        }
-    }
-
-    /// The time from a target in which one service of ten differs to the new one running.
-    fn replacing(&mut self) {
-        self.beside_bare(
-            &format!("one of {MANY} replaced"),
-            |build, lab, app| {
-                let agent = Agent::start(build, lab, &agent::document(app, MANY, "before"));
-                agent.runs(MANY);
-                Agent::has_settled();
-                agent.brings_up(&agent::document(app, MANY, "after"), 1)
-            },
-            |lab| {
-                bare::bring_up(&agent::socket(lab), MANY);
-                bare::replace_one(&agent::socket(lab))
-            },
-        );
-    }
-
-    /// What containers of other programs cost.
-    fn crowded(&mut self) {
-        agent::wipe(&self.lab);
-        bare::crowd(&agent::socket(&self.lab), FOREIGN);
-        for build in self.builds.clone() {
-            let agent = Agent::start(&build, &self.lab, &agent::document(0, 0, ""));
-            std::thread::sleep(SETTLING);
-            let memory = proc::memory(agent.pid());
-            self.row(
-                &format!("memory beside {FOREIGN} foreign containers{}", build.name),
-                &format!("{} KiB RSS, {} KiB PSS, {} KiB at most", memory.rss, memory.pss, memory.peak),
-            );
-        }
-        self.beside_bare(
-            &format!("target to 1 running beside {FOREIGN} foreign"),
-            |build, lab, app| {
-                let agent = Agent::start(build, lab, &agent::document(0, 0, ""));
-                Agent::has_settled();
-                agent.brings_up(&agent::document(app, 1, ""), 1)
-            },
-            |lab| bare::bring_up(&agent::socket(lab), 1),
-        );
-        agent::wipe_crowd(&self.lab);
-    }
-
-    /// Measures each build and the bare client in turn, each from an engine without containers of the bench.
-    fn beside_bare(
-        &mut self,
-        name: &str,
-        measure: impl Fn(&Build, &Path, u32) -> Duration,
-        without_logic: impl Fn(&Path) -> Duration,
-    ) {
-        let (mut ours, mut bare) = (vec![Vec::new(); self.builds.len()], Vec::new());
-        for round in 0..ROUNDS {
-            let app = 10 + u32::try_from(round).unwrap();
-            for (build, times) in self.builds.iter().zip(&mut ours) {
-                agent::wipe(&self.lab);
-                times.push(measure(build, &self.lab, app));
-            }
-            agent::wipe(&self.lab);
-            bare.push(without_logic(&self.lab));
-        }
-        agent::wipe(&self.lab);
-        for (build, times) in self.builds.clone().into_iter().zip(ours) {
-            let ratio = ratio(&times, &bare);
-            let value =
-                format!("{}; bare client {}; {ratio} times as long", millis(median(times)), millis(median(bare.clone())));
-            self.row(&format!("{name}{}", build.name), &value);
-        }
-    }
 }
 
-/// The median of the rounds' own ratios.
+/// The median of the rounds' own ratios, and the interval of it.
 fn ratio(ours: &[Duration], bare: &[Duration]) -> String {
     let of_round = |(ours, bare): (&Duration, &Duration)| 100 * ours.as_nanos() / bare.as_nanos().max(1);
     let mut ratios: Vec<_> = ours.iter().zip(bare).map(of_round).collect();
     ratios.sort_unstable();
-    let ratio = ratios[ratios.len() / 2];
-    format!("{}.{:02}", ratio / 100, ratio % 100)
+    // Of n values n/2 are below their true median, give or take √n in 19 of 20 runs: twice the standard deviation.
+    let beyond = (ratios.len() / 2).saturating_sub(ratios.len().isqrt() + 1);
+    let [middle, from, to] = [ratios.len() / 2, beyond, ratios.len() - 1 - beyond].map(|it| ratios[it]);
+    let number = |it: u128| format!("{}.{:02}", it / 100, it % 100);
+    format!("{} ({} to {})", number(middle), number(from), number(to))
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
