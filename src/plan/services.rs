@@ -85,7 +85,8 @@ fn propose_service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetwork
 /// Whether a created container is removed: another one is kept, or another release is wanted by now. It was never started, so
 /// no process is disturbed.
 fn is_superfluous(draft: &AppPlan<'_>, all: &Outdated<'_>, fresh: Option<&Container>, container: &Container) -> bool {
-    let ran = |it: &&Container| it.phase != ContainerPhase::Created && !is_retired(it);
+    // The old one of a hand-over goes on only until the right one takes over.
+    let ran = |it: &&Container| it.phase != ContainerPhase::Created && (fresh.is_some() || !is_retired(it));
     let is_chosen = fresh.is_some_and(|fresh| fresh.id == container.id);
     let is_rival = is_fresh(draft.input, all.app, all.service, container, all.changed);
     // Two that never ran have both names that the right one could be created with.

@@ -237,3 +237,14 @@ fn of_two_outdated_containers_that_never_ran_one_makes_way() {
     unlock 1
     ");
 }
+
+/// The next release overtook a hand-over whose new container was yet to be started, and waits for another service.
+#[test]
+fn an_outdated_container_that_never_ran_goes_while_the_right_one_waits_to_take_over() {
+    let device = "web web:1 running retired\nweb web:2 created\nweb web:3 created beside\ndb db:1 exited";
+    assert_snapshot!(story("web web:3 hand-over healthy:db\ndb db:1 off", device), @"
+    kill 1/web
+    remove image web:2
+    … 1/web waits for db to be healthy, and it does not: its target says `running: false`; change the target
+    ");
+}
