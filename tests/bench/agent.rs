@@ -187,7 +187,7 @@ fn remove(lab: &Path, ids: &str) {
     }
 }
 
-/// Leaves the engine alone for a second. One that has rested takes longer for what comes next, whoever asks for it.
+/// Leaves the engine alone for a second. One that has rested takes longer for what comes next.
 pub(crate) fn rest() {
     sleep(Duration::from_secs(1));
 }
