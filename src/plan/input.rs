@@ -226,7 +226,7 @@ impl<'a> PlanInput<'a> {
     /// network that is gone, but can have another of the same name instead.
     pub(super) fn new_network_name(self, app: &App, name: &str) -> String {
         let [current_name, older_name] = app.engine_network_names(name);
-        let is_known = |name: &String| self.containers_of(app.id).any(|it| it.networks.iter().flatten().any(|it| it.0 == name));
+        let is_known = |name: &String| self.containers_of(app.id).any(|it| knows(it, name));
         if is_known(&older_name) && !is_known(&current_name) { older_name } else { current_name }
     }
 
@@ -328,11 +328,16 @@ impl<'a> PlanInput<'a> {
 /// The names on the engine of an app's network, or of `supervisor0`, that a container is on.
 fn names_it_is_on(app: &App, name: &str, container: &Container) -> Vec<String> {
     let names = if name == SUPERVISOR_NETWORK { vec![name.to_owned()] } else { app.engine_network_names(name).to_vec() };
-    names.into_iter().filter(|it| container.networks.iter().flatten().any(|on| on.0 == it)).collect()
+    names.into_iter().filter(|it| knows(container, it)).collect()
+}
+
+/// Whether a container is on a network of this name, be it there or gone.
+fn knows(container: &Container, name: &String) -> bool {
+    container.networks.as_ref().is_some_and(|on| on.contains_key(name))
 }
 
 fn is_on(container: &Container, network: &Network) -> bool {
-    container.networks.iter().flatten().any(|(name, id)| *name == network.name && *id == network.id)
+    container.networks.as_ref().and_then(|on| on.get(&network.name)) == Some(&network.id)
 }
 
 /// Networks of an app, by their name in the document, that must be recreated.
